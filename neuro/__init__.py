@@ -1,0 +1,1 @@
+"""Brains: fMRI runs as token sequences through the shared backbones, and an honest protocol around them."""

@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests: where the real data lies, and fixed seeds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real photographs and scans; the test is skipped where it is absent."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CHIASM_SHARED", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is absent (set CHIASM_SHARED to its place)")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)

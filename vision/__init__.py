@@ -1,0 +1,1 @@
+"""Pictures: shared Transformer backbones, image-text retrieval and what is built on them."""
