@@ -1,0 +1,333 @@
+"""One run of fMRI, lazy: a NIfTI file -> shape (X, Y, Z, T), affine in mm, TR in seconds, then voxels.
+
+Letters: X, Y, Z voxels, T frames, V in-mask voxels in C order of the mask (as `volume[mask]` gives them).
+The header is read at once; voxels are streamed frame by frame when asked for, never the whole file twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.bids import parse_entities
+from data.errors import BadFileError
+from data.nifti import (
+    Affine,
+    Floats,
+    checked_affine,
+    must_exist,
+    open_image,
+    read_volume,
+    same_grid,
+    transform_notes,
+)
+
+SHORTEST_TR, LONGEST_TR = 0.05, 30.0  # seconds
+LARGEST_GZIP_RATIO = 1032  # deflate cannot pack tighter
+BLOCK_BYTES = 32 << 20  # raw bytes held at once while streaming
+SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoldRun:
+    """A 4-D run on disk; make one with `BoldRun.open`.
+
+    Attributes:
+        path: the NIfTI file.
+        shape: (X, Y, Z, T).
+        affine: (4, 4), voxel indices -> mm.
+        tr: repetition time in seconds.
+        mask: the brain mask's file, or None.
+        confounds: the confounds table's file, or None.
+        notes: what a careful reader should know about the header, one sentence each.
+    """
+
+    path: Path
+    shape: tuple[int, int, int, int]
+    affine: Affine
+    tr: float
+    mask: Path | None = None
+    confounds: Path | None = None
+    notes: tuple[str, ...] = ()
+    _image: Any = field(repr=False)
+
+    @classmethod
+    def open(
+        cls, path: str | Path, mask: str | Path | None = None, confounds: str | Path | None = None
+    ) -> BoldRun:
+        """Read and check the header, the sidecar JSON's RepetitionTime and the mask's grid; read no voxel.
+
+        The sidecar is the file of the same name with `.json`. Where it and the header disagree on TR, the
+        sidecar wins and `notes` says so. Header units sec, msec and usec are honoured.
+
+        Raises:
+            BadFileError: the file is absent, not NIfTI, not 4-D, shorter than its header promises, has a
+                broken affine or an impossible TR; the mask or the confounds are absent; the mask lies on
+                another grid (a corner more than 0.05 mm away).
+        """
+        path = Path(path)
+        image = open_image(path)
+        shape = tuple(map(int, image.shape))
+        if len(shape) != 4 or min(shape) < 1:
+            raise BadFileError(
+                "run of fMRI",
+                must_be="4-D (X, Y, Z, T)",
+                got=f"{len(shape)}-D of shape {shape}",
+                do="give the preprocessed time series, not a single volume or a map",
+                path=path,
+            )
+        tr, tr_notes = load_tr(path, image.header)
+        run = cls(
+            path=path,
+            shape=shape,
+            affine=checked_affine(path, image.affine),
+            tr=tr,
+            mask=Path(mask) if mask is not None else None,
+            confounds=Path(confounds) if confounds is not None else None,
+            notes=tr_notes + transform_notes(image.header),
+            _image=image,
+        )
+        _check_length(run)
+        if run.mask is not None:
+            _check_mask(run, run.mask)
+        if run.confounds is not None:
+            must_exist(run.confounds, "confounds table")
+        return run
+
+    @property
+    def n_frames(self) -> int:
+        """T."""
+        return self.shape[3]
+
+    @property
+    def space(self) -> str | None:
+        """The space that the file's name states, or None."""
+        return parse_entities(self.path.name)[0].get("space")
+
+    def load(self) -> Floats:
+        """All voxels, float32 (X, Y, Z, T), in the header's scaling.
+
+        Raises:
+            BadFileError: the file ends early or its compression is damaged.
+        """
+        volume_XYZT = np.empty(self.shape, dtype=np.float32, order="F")
+        for start, block_XYZT in self.frames():
+            volume_XYZT[..., start : start + block_XYZT.shape[3]] = block_XYZT
+        return volume_XYZT
+
+    def mask_volume(self) -> NDArray[np.bool_]:
+        """The brain mask, bool (X, Y, Z): true where the mask's value is not zero.
+
+        Raises:
+            BadFileError: no mask was given, or it is empty.
+        """
+        if self.mask is None:
+            raise BadFileError(
+                "brain mask",
+                must_be="a file on the run's grid",
+                got="none",
+                do="give its path",
+                path=self.path,
+            )
+        mask_XYZ: NDArray[np.bool_] = np.nan_to_num(read_volume(self.mask)).reshape(self.shape[:3]) != 0
+        if not mask_XYZ.any():
+            raise BadFileError(
+                "brain mask",
+                must_be="non-zero somewhere",
+                got="zero everywhere",
+                do="remake it",
+                path=self.mask,
+            )
+        return mask_XYZ
+
+    def in_mask(self) -> Floats:
+        """The voxels of the mask, float32 (T, V), streamed: memory is the result and one block of frames.
+
+        Raises:
+            BadFileError: no mask or an empty one; the file ends early or is damaged.
+        """
+        return select(self.frames(), self.mask_volume(), self.n_frames)
+
+    def frames(self) -> Iterator[tuple[int, Floats]]:
+        """Successive blocks of whole frames: (index of the first frame, float32 (X, Y, Z, n)).
+
+        Raises:
+            BadFileError: the file ends early or is damaged.
+        """
+        proxy = self._image.dataobj
+        frame_bytes = math.prod(self.shape[:3]) * proxy.dtype.itemsize
+        per_block = max(1, BLOCK_BYTES // frame_bytes)
+        with _opener(self._image) as stream:
+            _read(stream, proxy.offset, self, 0)
+            for start in range(0, self.n_frames, per_block):
+                count = min(per_block, self.n_frames - start)
+                raw = np.frombuffer(_read(stream, count * frame_bytes, self, start), dtype=proxy.dtype)
+                block = raw.astype(np.float32)
+                if (proxy.slope, proxy.inter) != (1.0, 0.0):
+                    block *= np.float32(proxy.slope)
+                    block += np.float32(proxy.inter)
+                yield start, block.reshape((*self.shape[:3], count), order="F")
+
+
+def select(frames: Iterator[tuple[int, Floats]], mask_XYZ: NDArray[np.bool_], n_frames: int) -> Floats:
+    """In-mask series float32 (T, V), voxels in C order of the mask, from blocks of frames (X, Y, Z, n)."""
+    # Frames lie in Fortran order on disk, so the voxels are taken by their flat Fortran index.
+    voxels_V = np.ravel_multi_index(np.nonzero(mask_XYZ), mask_XYZ.shape, order="F")
+    series_TV = np.empty((n_frames, voxels_V.size), dtype=np.float32)
+    for start, block_XYZn in frames:
+        flat_nS = block_XYZn.reshape((-1, block_XYZn.shape[3]), order="F").T
+        for offset, frame_S in enumerate(flat_nS):
+            np.take(frame_S, voxels_V, out=series_TV[start + offset])
+    return series_TV
+
+
+def load_tr(path: Path, header: Any) -> tuple[float, tuple[str, ...]]:
+    """The repetition time in seconds, from the sidecar JSON or else from the header, and notes on both.
+
+    Raises:
+        BadFileError: the TR that counts is not between 0.05 s and 30 s, or the sidecar is not JSON.
+    """
+    from_header, unit = _header_tr(header)
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    stated = _sidecar_tr(sidecar)
+    if stated is not None:
+        tr = _plausible(stated, sidecar, "RepetitionTime")
+        agree = math.isclose(tr, from_header, rel_tol=1e-3)
+        note = f"the sidecar's TR of {tr:g} s was taken; the header says {from_header:g} s"
+        return tr, () if agree else (note,)
+    if unit == "unknown" and 100 <= from_header <= 1000 * LONGEST_TR:
+        note = f"the header's TR of {from_header:g} has no unit and was read as milliseconds"
+        return from_header / 1000, (note,)
+    if unit not in SECONDS_PER_UNIT:
+        raise BadFileError(
+            "unit of the fourth axis",
+            must_be="a time",
+            got=unit,
+            do="write a sidecar .json with RepetitionTime in seconds",
+            path=path,
+        )
+    tr = _plausible(from_header, path, "TR in the header")
+    return tr, (
+        "the header's TR is 1 s, which many converters write for want of the true one",
+    ) if tr == 1 else ()
+
+
+def _header_tr(header: Any) -> tuple[float, str]:
+    unit = header.get_xyzt_units()[1] if hasattr(header, "get_xyzt_units") else "unknown"
+    # nibabel's get_zooms refuses negative values, and those are wanted for the message.
+    raw = float(header["pixdim"][4])
+    # The header holds single precision: 2.54 s would otherwise read as 2.5399999618.
+    return round(raw * SECONDS_PER_UNIT.get(unit, 1.0), 6), unit
+
+
+def _sidecar_tr(sidecar: Path) -> float | None:
+    if not sidecar.is_file():
+        return None
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+        stated = content.get("RepetitionTime")
+        return None if stated is None else float(stated)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadFileError(
+            "sidecar",
+            must_be="a JSON object with RepetitionTime in seconds",
+            got=str(error),
+            do="correct it or remove it",
+            path=sidecar,
+        ) from error
+
+
+def _plausible(tr: float, path: Path, what: str) -> float:
+    if not (math.isfinite(tr) and SHORTEST_TR <= tr <= LONGEST_TR):
+        raise BadFileError(
+            what,
+            must_be=f"between {SHORTEST_TR:g} and {LONGEST_TR:g} seconds",
+            got=f"{tr:g}",
+            do="write the true value into a sidecar .json as RepetitionTime, in seconds",
+            path=path,
+        )
+    return tr
+
+
+def _check_mask(run: BoldRun, mask: Path) -> None:
+    must_exist(mask, "brain mask")
+    image = open_image(mask)
+    shape = tuple(map(int, image.shape))
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        raise BadFileError(
+            "brain mask", must_be="3-D", got=f"of shape {shape}", do="give one volume", path=mask
+        )
+    affine = checked_affine(mask, image.affine)
+    if shape[:3] != run.shape[:3]:
+        found, wanted = f"shape {shape[:3]}", f"shape {run.shape[:3]}"
+    elif not same_grid(run.shape, run.affine, shape, affine):
+        found, wanted = f"affine {affine[:3].round(3).tolist()}", f"affine {run.affine[:3].round(3).tolist()}"
+    else:
+        return
+    raise BadFileError(
+        "brain mask's grid",
+        must_be=f"that of {run.path.name} ({wanted})",
+        got=found,
+        do="give the mask of the same space and resolution, or resample it with nearest neighbours",
+        path=mask,
+    )
+
+
+def _opener(image: Any) -> Any:
+    from nibabel.openers import ImageOpener
+
+    return ImageOpener(image.file_map["image"].filename)
+
+
+def _read(stream: Any, count: int, run: BoldRun, frame: int) -> bytes:
+    """Exactly `count` bytes, or an error that says at which frame the file ended."""
+    try:
+        raw: bytes = stream.read(count)
+        problem = "the end of the file"
+    except (EOFError, OSError, zlib.error) as error:
+        raw, problem = b"", f"damaged compression ({error})"
+    if len(raw) == count:
+        return raw
+    raise BadFileError(
+        "run of fMRI",
+        must_be=f"{run.n_frames} frames, as its header promises",
+        got=f"{problem} in or after frame {frame}",
+        do="the file is cut short or damaged: copy or fetch it again",
+        path=run.path,
+    )
+
+
+def _check_length(run: BoldRun) -> None:
+    """Catch a file that is cut short without reading it, where its size or the gzip trailer gives it away."""
+    proxy = run._image.dataobj
+    path = Path(run._image.file_map["image"].filename)
+    promised = proxy.offset + math.prod(run.shape) * proxy.dtype.itemsize
+    packed = path.stat().st_size
+    if path.suffix == ".gz":
+        with path.open("rb") as stream:
+            stream.seek(-4, 2)
+            trailer = int.from_bytes(stream.read(4), "little")
+        if trailer == promised % 2**32:
+            return
+        # A gzip of several members also differs here, and is whole: only then the file is read to its end.
+        if promised <= packed * LARGEST_GZIP_RATIO:
+            for _ in run.frames():
+                pass
+            return
+    elif path.suffix != ".nii" or packed >= promised:
+        return
+    raise BadFileError(
+        "size of the data",
+        must_be=f"{promised:,} bytes for shape {run.shape}",
+        got=f"a file of {packed:,} bytes",
+        do="the file is cut short or its header is wrong: copy or fetch it again",
+        path=run.path,
+    )
