@@ -1,0 +1,340 @@
+"""Walking folders and decoding pictures, hostile ones included."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import sys
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from data.errors import BadFileError
+from data.photos import MAX_FILE_BYTES, PhotoFile, decode_photo, load_photo, read_photo, walk_photos
+
+
+def gradient(width: int, height: int) -> Image.Image:
+    """A picture that differs from each of its turned and mirrored forms."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([x, y, (x * y) / 255], axis=-1).astype(np.uint8))
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def as_file(data: bytes, name: str = "x.jpg") -> PhotoFile:
+    return PhotoFile(path=Path(name), size=len(data), mtime_ns=0, content="", data=data)
+
+
+def decoded_array(data: bytes) -> np.ndarray:
+    return np.asarray(decode_photo(as_file(data)).image)
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+# Walking
+
+
+def test_walk_is_sorted_recursive_and_knows_extensions_in_any_case(tmp_path: Path) -> None:
+    names = ["b.JPG", "a/z.png", "a/y.txt", "a.jpeg", "c/d/e.WebP", "Ünï/Ж 日本.tif", "two\nlines.gif"]
+    touch(*(tmp_path / name for name in names))
+    found = [str(path.relative_to(tmp_path)) for path in walk_photos([tmp_path])]
+    assert found == ["a/z.png", "a.jpeg", "b.JPG", "c/d/e.WebP", "two\nlines.gif", "Ünï/Ж 日本.tif"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses such names")
+def test_walk_yields_names_that_are_no_text(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    Path(os.fsdecode(name)).write_bytes(encoded(gradient(8, 8), "JPEG"))
+    (path,) = walk_photos([tmp_path])
+    assert os.fsencode(path) == name
+    assert load_photo(path).image.size == (8, 8)
+
+
+def test_walk_passes_over_hidden_names_but_takes_a_hidden_root(tmp_path: Path) -> None:
+    touch(tmp_path / ".root/a.jpg", tmp_path / ".root/._a.jpg", tmp_path / ".root/.cache/b.jpg")
+    assert list(walk_photos([tmp_path / ".root"])) == [tmp_path / ".root/a.jpg"]
+    assert list(walk_photos([tmp_path])) == []
+
+
+def test_symlink_loops_end_and_real_folders_come_before_links(tmp_path: Path) -> None:
+    touch(tmp_path / "real/a.jpg", tmp_path / "other.jpg")
+    (tmp_path / "real/up").symlink_to(tmp_path)
+    (tmp_path / "alias").symlink_to(tmp_path / "real")
+    (tmp_path / "itself.jpg").symlink_to("itself.jpg")
+    (tmp_path / "broken.jpg").symlink_to("nowhere.jpg")
+    troubles: list[str] = []
+    found = list(walk_photos([tmp_path], on_error=lambda path, reason: troubles.append(path.name)))
+    assert found == [tmp_path / "other.jpg", tmp_path / "real/a.jpg"]
+    assert set(troubles) <= {"itself.jpg"}
+
+
+def test_a_linked_folder_elsewhere_is_walked(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere/a.jpg")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/link").symlink_to(tmp_path / "elsewhere")
+    assert list(walk_photos([tmp_path / "root"])) == [tmp_path / "root/link/a.jpg"]
+
+
+def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
+    touch(tmp_path / "a/b/c.jpg")
+    assert list(walk_photos([tmp_path / "a/b", tmp_path])) == [tmp_path / "a/b/c.jpg"]
+
+
+def test_a_very_deep_tree_is_walked(tmp_path: Path) -> None:
+    here, levels = os.open(tmp_path, os.O_RDONLY), (3900 - len(str(tmp_path))) // 2
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(os.open("deep.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    assert levels > sys.getrecursionlimit()
+    (found,) = walk_photos([tmp_path])
+    assert found.name == "deep.jpg"
+    found.unlink()  # taken down here, as shutil.rmtree recurses
+    for folder in list(found.parents)[:levels]:
+        folder.rmdir()
+
+
+def test_walk_streams(tmp_path: Path) -> None:
+    touch(tmp_path / "a/1.jpg", tmp_path / "b/2.jpg")
+    walk = walk_photos([tmp_path])
+    assert next(walk).name == "1.jpg"
+    (tmp_path / "b/2.jpg").rename(tmp_path / "b/3.jpg")
+    assert next(walk).name == "3.jpg"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_forbidden_folder_is_reported_and_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path / "a/1.jpg", tmp_path / "b/2.jpg")
+    (tmp_path / "a").chmod(0)
+    troubles: list[tuple[Path, str]] = []
+    found = list(walk_photos([tmp_path], on_error=lambda *trouble: troubles.append(trouble)))
+    (tmp_path / "a").chmod(0o755)
+    assert found == [tmp_path / "b/2.jpg"]
+    assert troubles == [(tmp_path / "a", "Permission denied")]
+
+
+def test_a_folder_that_vanishes_during_the_walk_is_reported(tmp_path: Path) -> None:
+    touch(tmp_path / "a/1.jpg", tmp_path / "b/2.jpg")
+    troubles: list[tuple[Path, str]] = []
+    walk = walk_photos([tmp_path], on_error=lambda *trouble: troubles.append(trouble))
+    next(walk)
+    (tmp_path / "b/2.jpg").unlink()
+    (tmp_path / "b").rmdir()
+    assert list(walk) == []
+    assert troubles == [(tmp_path / "b", "No such file or directory")]
+
+
+@pytest.mark.parametrize(("name", "found"), [("file.jpg", "a file"), ("missing", "nothing there")])
+def test_a_root_must_be_a_folder(tmp_path: Path, name: str, found: str) -> None:
+    touch(tmp_path / "file.jpg")
+    with pytest.raises(BadFileError, match=f"photo folder must be a folder, got {found}"):
+        walk_photos([tmp_path / name])
+
+
+# Reading
+
+
+def test_content_names_the_bytes(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    first, second = read_photo(tmp_path / "a.jpg"), read_photo(tmp_path / "b.jpg")
+    assert first.content == second.content == hashlib.blake2b(b"x", digest_size=32).hexdigest()
+    assert (first.size, first.mtime_ns) == (1, (tmp_path / "a.jpg").stat().st_mtime_ns)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(BadFileError) as refusal:
+        load_photo(path)
+    assert str(path) in str(refusal.value)
+    return str(refusal.value.got)
+
+
+def test_unreadable_files_are_refused_with_their_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    assert refused(tmp_path / "empty.jpg") == "an empty file (0 bytes)"
+    assert refused(tmp_path / "pipe.jpg") == "no regular file"
+    assert refused(tmp_path / "folder.jpg") in ("no regular file", "Is a directory")
+    assert refused(tmp_path / "missing.jpg") == "No such file or directory"
+    assert refused(tmp_path / "huge.jpg").startswith("1,073,741,825 bytes, above the limit")
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_exif_orientation_is_undone(orientation: int, kind: str) -> None:
+    upright = gradient(48, 32)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = upright.copy()  # turned the other way, as a camera that was held so stores it
+    stored.getexif()[0x0112] = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = ImageOps.exif_transpose(stored)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    photo = decode_photo(as_file(encoded(stored, kind, exif=exif, **options)))
+    assert photo.image.size == (photo.width, photo.height) == (48, 32)
+    difference = np.abs(np.asarray(photo.image, int) - np.asarray(upright, int))
+    assert difference.mean() < (3 if kind == "JPEG" else 0.01)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
+def test_damaged_exif_leaves_the_picture() -> None:
+    data = encoded(gradient(8, 8), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff broken")
+    assert decode_photo(as_file(data)).image.size == (8, 8)
+
+
+def test_alpha_is_laid_on_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
+    assert (decoded_array(encoded(clear, "PNG")) == 255).all()
+    assert np.abs(decoded_array(encoded(half, "PNG")).astype(int) - 127).max() <= 1
+    assert (decoded_array(encoded(clear.convert("LA"), "PNG")) == 255).all()
+
+
+def test_a_palette_with_a_transparent_colour_shows_white_there() -> None:
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((0, 0), 1)
+    array = decoded_array(encoded(image, "PNG", transparency=0))
+    assert array[0, 0].tolist() == [0, 0, 255]
+    assert array[1, 1].tolist() == [255, 255, 255]
+    assert decoded_array(encoded(image, "PNG"))[1, 1].tolist() == [255, 0, 0]
+
+
+def test_cmyk_one_bit_and_grey_become_rgb() -> None:
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    red = decoded_array(encoded(cmyk, "JPEG")).mean(axis=(0, 1))
+    assert red[0] > 240
+    assert red[1:].max() < 15
+    assert (decoded_array(encoded(Image.new("1", (4, 4), 1), "PNG")) == 255).all()
+    assert (decoded_array(encoded(Image.new("L", (4, 4), 77), "BMP")) == 77).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_grey_keeps_its_high_byte(kind: str) -> None:
+    values = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    array = decoded_array(encoded(Image.fromarray(values), kind))
+    assert array.shape == (16, 16, 3)
+    assert (array[..., 0] == np.arange(256).reshape(16, 16)).all()
+
+
+def test_float_and_32_bit_grey_are_stretched() -> None:
+    values = np.array([[-1.5, 0.0], [np.nan, 1.5]], dtype=np.float32)
+    assert decoded_array(encoded(Image.fromarray(values), "TIFF"))[..., 0].tolist() == [[0, 127], [127, 255]]
+    counts = np.array([[0, 100_000]], dtype=np.int32)
+    assert decoded_array(encoded(Image.fromarray(counts), "TIFF"))[..., 0].tolist() == [[0, 255]]
+    flat = np.full((2, 2), 7, dtype=np.int32)
+    assert (decoded_array(encoded(Image.fromarray(flat), "TIFF")) == 0).all()
+
+
+def test_the_first_frame_of_an_animation_is_taken() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    for kind in ("GIF", "WEBP", "PNG", "TIFF"):
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        red, _, blue = decoded_array(data).mean(axis=(0, 1))
+        assert red > 200 > 50 > blue, kind
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+def test_every_format_is_told_by_its_bytes_not_its_name(kind: str) -> None:
+    photo = decode_photo(as_file(encoded(gradient(32, 16), kind), name="liar.heic"))
+    assert (photo.format, photo.image.mode, photo.image.size) == (kind, "RGB", (32, 16))
+
+
+def test_scaled_decode_keeps_twice_the_target_and_the_true_size() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(gradient(1600, 1200), "JPEG", quality=95, exif=exif)
+    photo = decode_photo(as_file(data), jpeg_scaled_to_twice=100)
+    assert photo.image.size == (300, 400)  # 1/4; an eighth would leave 150, under twice 100
+    assert (photo.width, photo.height) == (1200, 1600)
+    whole = decode_photo(as_file(data)).image.resize((300, 400), Image.Resampling.BOX)
+    assert np.abs(np.asarray(photo.image, int) - np.asarray(whole, int)).mean() < 1.5
+    assert decode_photo(as_file(data), jpeg_scaled_to_twice=700).image.size == (1200, 1600)
+    png = decode_photo(as_file(encoded(gradient(640, 480), "PNG")), jpeg_scaled_to_twice=10)
+    assert png.image.size == (640, 480)
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(BadFileError) as refusal:
+        decode_photo(as_file(data))
+    return str(refusal.value.got)
+
+
+def test_bombs_are_refused_before_they_go_off() -> None:
+    assert reason(png_that_claims(60_000, 60_000)).startswith("more pixels than is safe to decode")
+    assert reason(encoded(Image.new("L", (1, 6000)), "PNG")) == "a strip of 1 x 6000 pixels"
+    progressive = encoded(gradient(16, 16), "JPEG", progressive=True)
+    end = progressive.rindex(b"\xff\xda")
+    assert reason(progressive[:end] + progressive[end:-2] * 200).startswith("a progressive JPEG of 2")
+
+
+def test_a_header_that_promises_more_than_follows_is_refused() -> None:
+    assert reason(png_that_claims(500, 500)).startswith("a damaged picture")
+
+
+def test_other_files_under_a_picture_name_are_refused() -> None:
+    assert reason(b"Dear diary,\n" * 50) == "no picture in a format that is read here"
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    assert reason(postscript) == "no picture in a format that is read here"
+
+
+def test_heic_without_its_package_says_what_to_install() -> None:
+    heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"\x00" * 64
+    with pytest.raises(BadFileError) as refusal:
+        decode_photo(as_file(heic))
+    if refusal.value.do:
+        assert refusal.value.got == "a HEIC picture"
+        assert "pillow-heif" in refusal.value.do
+
+
+WHOLE = {
+    kind: encoded(gradient(40, 30), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_a_file_cut_in_half_is_refused(kind: str) -> None:
+    data = encoded(gradient(300, 200), kind)
+    assert "damaged" in reason(data[: len(data) // 2])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged metadata and reads on
+@given(kind=st.sampled_from(sorted(WHOLE)), cut=st.floats(0, 1), data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_damage_of_any_kind_gives_a_picture_or_a_refusal(kind: str, cut: float, data: st.DataObject) -> None:
+    damaged = bytearray(WHOLE[kind][: 1 + int(cut * len(WHOLE[kind]))])
+    for _ in range(data.draw(st.integers(0, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(BadFileError):
+        assert decode_photo(as_file(bytes(damaged))).image.mode == "RGB"
