@@ -1,0 +1,202 @@
+"""timm's Vision Transformers as backbones: pretrained by name, or random on purpose.
+
+Shape suffixes: B batch, C channels, H W pixels, N tokens, P prefix tokens, D width (= E = F here).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import PatchEmbed
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from data.errors import BadFileError, ParameterError, UnknownNameError, nearest
+from vision.backbones.backbone import Backbone, Origin, unit
+from vision.backbones.preprocess import Preprocess
+from vision.backbones.trunk import Trunk
+
+
+class TimmTrunk(Trunk):
+    """The trunk of a timm `VisionTransformer`; `supports` says whether a model has one."""
+
+    def __init__(self, model: VisionTransformer):
+        self.model = model
+        self.embed_dim = model.embed_dim
+        self.patch_size = model.patch_embed.patch_size
+        self.grid_size = model.patch_embed.grid_size
+        attention = next(m for m in model.blocks[0].modules() if hasattr(m, "num_heads"))
+        self.num_heads = attention.num_heads
+
+    @staticmethod
+    def supports(model: nn.Module) -> bool:
+        """Whether a model is a plain ViT: no rotary codes, no convolutional stem, no norm in the stem."""
+        stem: Any = getattr(model, "patch_embed", None)
+        return (
+            type(model) is VisionTransformer
+            and type(stem) is PatchEmbed
+            and isinstance(stem.norm, nn.Identity)
+            and not stem.dynamic_img_pad
+        )
+
+    @property
+    def kernel(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Patch embedding: weight (D, C, p, p) and bias (D,) or None."""
+        proj = self.model.patch_embed.proj
+        weight_DCpp: torch.Tensor = proj.weight
+        return weight_DCpp, proj.bias
+
+    @property
+    def prefix(self) -> torch.Tensor:
+        """Class and register tokens (1, P, D), with position codes where the model gives them some."""
+        model = self.model
+        tokens = [t for t in (model.cls_token, model.reg_token) if t is not None]
+        if not tokens:
+            return self.kernel[0].new_zeros(1, 0, self.embed_dim)
+        prefix_1PD: torch.Tensor = torch.cat(tokens, dim=1)
+        if model.pos_embed is None or model.no_embed_class:
+            return prefix_1PD
+        codes_1PD: torch.Tensor = model.pos_embed[:, : model.num_prefix_tokens]
+        return prefix_1PD + codes_1PD
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Position codes (1, rows * columns, D), zeros where the model has none."""
+        model = self.model
+        if model.pos_embed is None:
+            return self.kernel[0].new_zeros(1, math.prod(self.grid_size), self.embed_dim)
+        codes: torch.Tensor = (
+            model.pos_embed if model.no_embed_class else model.pos_embed[:, model.num_prefix_tokens :]
+        )
+        return codes
+
+    def run(self, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None) -> torch.Tensor:
+        """Tokens (B, N, D) -> (B, N, D): pre-norm if any, blocks, final norm."""
+        tokens_BND = self.model.norm_pre(tokens_BND)
+        for block in self.model.blocks:
+            tokens_BND = block(tokens_BND, attn_mask=bias_B11N)
+        normed_BND: torch.Tensor = self.model.norm(tokens_BND)
+        return normed_BND
+
+
+class TimmBackbone(Backbone):
+    """A timm model without its classifier; plain ViTs take tokens too, all others pictures only."""
+
+    def __init__(self, model: Any, *, name: str, preprocess: Preprocess, origin: Origin):
+        width = int(model.num_features)
+        super().__init__(name=name, output_dim=width, feature_dim=width, preprocess=preprocess, origin=origin)
+        self.model = model
+        if TimmTrunk.supports(model):
+            self._trunk = TimmTrunk(model)
+
+    @torch.no_grad()
+    def image_features(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, C, H, W) -> the model's pooled features (B, D), fp32, no gradient."""
+        pixels_BCHW = self._as_input(pixels_BCHW)
+        if self._trunk is not None:
+            tokens_BND = self._trunk.picture_tokens(pixels_BCHW)
+        else:
+            tokens_BND = self.model.forward_features(pixels_BCHW)
+        features_BD: torch.Tensor = self.model.forward_head(tokens_BND, pre_logits=True)
+        return features_BD.float()
+
+    def encode_image(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """Preprocessed pixels (B, C, H, W) -> unit vectors (B, D), fp32, no gradient."""
+        return unit(self.image_features(pixels_BCHW))
+
+
+def build_timm(
+    architecture: Mapping[str, Any],
+    *,
+    name: str,
+    seed: int = 0,
+    weights: Path | None = None,
+    weights_sha256: str | None = None,
+    preprocess: Preprocess | None = None,
+) -> TimmBackbone:
+    """A timm model from its architecture: with the weights of a file, or seeded random ones without.
+
+    Args:
+        architecture: {"arch": timm's name, with or without a tag, "args": keyword arguments for it}.
+        name: what the backbone is called.
+        seed: of the random initialisation.
+        weights: checkpoint in any layout that timm reads for that architecture.
+        weights_sha256: of that file.
+        preprocess: what travels with the weights; timm's own for that architecture by default.
+
+    Raises:
+        UnknownNameError: timm has no such architecture.
+        ParameterError: the architecture does not take these arguments.
+        BadFileError: the weights do not fit the architecture.
+    """
+    arch, args = architecture["arch"], dict(architecture.get("args", {}))
+    if not timm.is_model(arch):
+        known = timm.list_models()
+        raise UnknownNameError(
+            "timm architecture", must_be="one that timm knows", got=repr(arch), do=nearest(arch, known)
+        )
+    model = _create(arch, {"num_classes": 0, **args}, seed=seed, weights=weights)
+    model.eval()
+    backbone = TimmBackbone(
+        model,
+        name=name,
+        preprocess=preprocess or timm_preprocess(model),
+        origin=Origin(
+            kind="timm",
+            architecture={"arch": arch, "args": args},
+            weights_sha256=weights_sha256,
+            libraries=(f"timm-{timm.__version__.split('.')[0]}",),
+        ),
+    )
+    backbone.mark_loaded()
+    return backbone
+
+
+def timm_preprocess(model: nn.Module) -> Preprocess:
+    """The evaluation transform that timm states for a model, at the picture size that it was built for."""
+    built_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    cfg = timm.data.resolve_data_config({"input_size": (3, *built_for)} if built_for else {}, model=model)
+    height, width = cfg["input_size"][1:]
+    mode = {"squash": "squash", "border": "longest"}.get(cfg["crop_mode"], "shortest")
+    return Preprocess(
+        size=(height, width),
+        resize_to=(math.floor(height / cfg["crop_pct"]), math.floor(width / cfg["crop_pct"])),
+        resize_mode=mode,
+        interpolation=cfg["interpolation"],
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+        fill=tuple(round(255 * m) for m in cfg["mean"]) if mode == "longest" else (0, 0, 0),
+    )
+
+
+def _create(arch: str, args: dict[str, Any], *, seed: int, weights: Path | None) -> nn.Module:
+    overlay = {"file": str(weights)} if weights is not None else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model: nn.Module = timm.create_model(
+                arch, pretrained=weights is not None, pretrained_cfg_overlay=overlay, **args
+            )
+        except (TypeError, AssertionError, ValueError) as error:
+            if weights is not None:
+                raise _unfit(weights, arch, error) from error
+            raise ParameterError(
+                f"architecture {arch}", must_be="given arguments it takes", got=f"{args} ({error})"
+            ) from error
+        except (RuntimeError, KeyError) as error:
+            if weights is None:
+                raise
+            raise _unfit(weights, arch, error) from error
+    return model
+
+
+def _unfit(weights: Path, arch: str, error: Exception) -> BadFileError:
+    first_line = str(error).strip().splitlines()[0]
+    return BadFileError(
+        "checkpoint", must_be=f"weights of {arch}", got=f"others ({first_line})", path=weights
+    )
