@@ -1,4 +1,4 @@
-"""The table of subjects, sites and labels joined to their runs: derivatives + participants table -> Cohort."""
+"""Runs joined to what is known of their people: derivatives + participants table -> Cohort."""
 
 from __future__ import annotations
 
@@ -48,15 +48,18 @@ class Cohort:
 
         Args:
             path: an fMRIPrep derivative.
-            table: a .tsv or .csv; by default participants.tsv in `path` or in one of the two folders above it.
+            table: a .tsv or .csv; by default participants.tsv in `path` or in one of the two folders above
+                it.
             label: the column that holds the diagnosis.
             positive: its value for label 1; letter case does not count.
             negative: its value for label 0. Subjects with any other value are left out and listed.
             task: only this task.
-            space: only this space; by default the most preferred one that is there (MNI152NLin2009cAsym first).
+            space: only this space; by default the most preferred one that is there (MNI152NLin2009cAsym
+                first).
 
         Raises:
-            BadFileError: no runs; no table; the table lacks a column or a subject that has scans, or names one twice.
+            BadFileError: no runs; no table; the table lacks a column or a subject that has scans, or names
+                one twice.
         """
         found = find_runs(path, task=task, space=space)
         if not found:
@@ -114,7 +117,7 @@ def _find_table(derivatives: Path, given: str | Path | None) -> Path:
 
 
 def _read_people(path: Path, label: str) -> _People:
-    """The table by participant, every cell a trimmed string; a byte-order mark and trailing blanks are harmless."""
+    """The table by participant, every cell a trimmed string; a byte-order mark is harmless."""
     separator = "," if path.suffix == ".csv" else "\t"
     try:
         frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")

@@ -23,9 +23,9 @@ def subject_folds(
 ) -> list[Fold]:
     """Folds over persons, stratified by label and, within it, by stratum.
 
-    Persons are shuffled within each (label, stratum) and dealt out to the folds in turn, so between any two folds
-    the number of persons, of persons per label, and of persons per label and stratum differs by one at most.
-    (scikit-learn's StratifiedGroupKFold balances rows and promises no such bound.)
+    Persons are shuffled within each (label, stratum) and dealt out to the folds in turn, so between any two
+    folds the number of persons, of persons per label, and of persons per label and stratum differs by one at
+    most. (scikit-learn's StratifiedGroupKFold balances rows and promises no such bound.)
 
     Args:
         labels: (N,), one label a row; a person has one label.
