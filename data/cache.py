@@ -15,43 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from data.bids import RunFiles
-from data.bold import BoldRun, select
-from data.clean import Recipe, clean_blocks, cleaning_operator, freedom, smoothed
+from data.cached_run import PARTIAL, CachedRun, open_run, write_run
+from data.clean import Recipe
 from data.cohort import Cohort
-from data.confounds import load_confounds
 from data.errors import BadFileError, ChiasmError, FingerprintMismatchError, ParameterError
 
 FORMAT = 1
 MEASURED = ("tr", "n_frames", "n_voxels", "n_constant", "n_nonfinite", "freedom", "fd_mean")
 WORDS = ("run_id", "participant_id", "site", "sex", "space", "bold", "mask", "confounds")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CachedRun:
-    """One run of a cache.
-
-    Attributes:
-        series_TV: np.memmap, float16 z-scores (error at most 2^-11 of the value).
-        mean_V: np.memmap, float32, temporal mean of the raw series.
-        std_V: np.memmap, float32, standard deviation after cleaning in raw units; 0 for constant voxels.
-        mask_XYZ: bool; `mask_XYZ` is true V times, and `volume[mask_XYZ] = series_TV[t]` puts a frame back.
-        affine: (4, 4), voxel indices -> mm.
-        tr: seconds.
-    """
-
-    run_id: str
-    participant_id: str
-    series_TV: NDArray[np.float16]
-    mean_V: NDArray[np.float32]
-    std_V: NDArray[np.float32]
-    mask_XYZ: NDArray[np.bool_]
-    affine: NDArray[np.float64]
-    tr: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,29 +89,7 @@ class Cache:
             BadFileError: its files are gone.
         """
         row = self.table.iloc[i]
-        folder = self.root / "runs" / str(row["run_id"])
-        try:
-            facts = json.loads((folder / "run.json").read_text())
-            series_TV, mean_V, std_V = (
-                np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("series", "mean", "std")
-            )
-            packed = np.load(folder / "mask.npy")
-        except (OSError, ValueError) as error:
-            raise BadFileError(
-                "cached run", must_be="whole", got=str(error), do="run `neuro prepare` again", path=folder
-            ) from error
-        shape = tuple(facts["shape"])
-        mask_XYZ = np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape).view(np.bool_)
-        return CachedRun(
-            run_id=str(row["run_id"]),
-            participant_id=str(row["participant_id"]),
-            series_TV=series_TV,
-            mean_V=mean_V,
-            std_V=std_V,
-            mask_XYZ=mask_XYZ,
-            affine=np.array(facts["affine"]),
-            tr=float(facts["tr"]),
-        )
+        return open_run(self.root / "runs" / str(row["run_id"]), str(row["participant_id"]))
 
 
 def prepare(
@@ -168,32 +120,19 @@ def prepare(
         ParameterError: the cohort is empty, or the folder holds something else.
         BadFileError: a run cannot be used (with on_error="raise"), or none can.
     """
-    root = Path(out)
     if not len(cohort):
         raise ParameterError("cohort", must_be="at least one run", got="none", do="see cohort.excluded")
+    if workers == 0:
+        raise ParameterError("workers", must_be="a positive number, or -1 for every core", got=workers)
+    root = Path(out)
     _begin(root, recipe)
-    found: dict[str, dict[str, Any]] = {}
-    excluded = list(cohort.excluded)
-    outcomes = _outcomes(cohort.runs, recipe, root, workers)
-    for run_id, outcome in _shown(outcomes, len(cohort), progress):
-        if not isinstance(outcome, ChiasmError):
-            found[run_id] = outcome
-        elif on_error == "exclude":
-            excluded.append((run_id, str(outcome)))
-        else:
-            raise outcome
-    if not found:
-        raise BadFileError(
-            "cohort", must_be="at least one usable run", got="none", do=f"first reason: {excluded[-1][1]}"
-        )
-    table = cohort.table[cohort.table["run_id"].isin(list(found))].reset_index(drop=True)
-    for name in MEASURED:
-        table[name] = [found[run_id][name] for run_id in table["run_id"]]
-    _write_text(
-        root / "excluded.tsv",
-        pd.DataFrame(excluded, columns=["what", "why"]).to_csv(sep="\t", index=False),
-    )
-    _write_text(root / "cohort.tsv", table.to_csv(sep="\t", index=False, na_rep="n/a"))
+    try:
+        outcomes = _outcomes(cohort.runs, recipe, root, workers)
+        found, unusable = _collect(_shown(outcomes, len(cohort), progress), on_error)
+        _finish(root, cohort, found, unusable)
+    finally:
+        if not _has_runs(root):
+            _undo(root)
     return Cache.open(root)
 
 
@@ -226,112 +165,50 @@ def _shown(
 def _attempt(files: RunFiles, recipe: Recipe, root: Path) -> tuple[str, _Outcome]:
     """A run's facts, or why it cannot be used: errors come back as values, so that workers end in order."""
     try:
-        return files.run_id, _prepare_run(files, recipe, root)
+        return files.run_id, write_run(files, recipe, root / "runs" / files.run_id)
     except ChiasmError as error:
         return files.run_id, error
 
 
-def _prepare_run(files: RunFiles, recipe: Recipe, root: Path) -> dict[str, Any]:
-    final = root / "runs" / files.run_id
-    sources = _sources(files)
-    done = _facts(final)
-    if done is not None and done["sources"] == sources and done["identity"] == recipe.identity:
-        return done
-    partial = root / "runs" / f".partial-{files.run_id}-{os.getpid()}"
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        facts = {"identity": recipe.identity, "sources": sources, **_write_run(files, recipe, partial)}
-        (partial / "run.json").write_text(json.dumps(facts, indent=1))
-        if final.exists():
-            shutil.rmtree(final)
-        partial.replace(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return facts
-
-
-def _write_run(files: RunFiles, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Clean one run into `folder`; voxels are read once, and cleaned a block at a time."""
-    if files.bold is None:
-        raise BadFileError("run of fMRI", must_be="there", got=f"none for {files.run_id}")
-    run = BoldRun.open(files.bold, mask=files.mask, confounds=files.confounds)
-    confounds = load_confounds(run.confounds, recipe.confounds, run.n_frames)
-    try:
-        operator_FT = cleaning_operator(
-            run.n_frames, run.tr, confounds.values_TK, recipe, kept_F=confounds.kept_F
+def _collect(
+    outcomes: Iterator[tuple[str, _Outcome]], on_error: str
+) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
+    """Facts by run, and the runs that cannot be used with their reasons."""
+    found: dict[str, dict[str, Any]] = {}
+    unusable: list[tuple[str, str]] = []
+    for run_id, outcome in outcomes:
+        if not isinstance(outcome, ChiasmError):
+            found[run_id] = outcome
+        elif on_error == "exclude":
+            unusable.append((run_id, str(outcome)))
+        else:
+            raise outcome
+    if not found:
+        raise BadFileError(
+            "cohort", must_be="at least one usable run", got="none", do=f"the first reason: {unusable[0][1]}"
         )
-    except ParameterError as error:
-        # The recipe does not fit this run; say which.
-        raise type(error)(
-            error.what, must_be=error.must_be, got=error.got, do=error.do, path=run.path
-        ) from error
-    mask_XYZ = run.mask_volume()
-    frames = run.frames()
-    if recipe.smooth_mm is not None:
-        frames = smoothed(frames, run.affine, recipe.smooth_mm)
-    series_TV = select(frames, mask_XYZ, run.n_frames)
-    shape = (operator_FT.shape[0], series_TV.shape[1])
-    z_FV = np.lib.format.open_memmap(folder / "series.npy", mode="w+", dtype=np.float16, shape=shape)
-    mean_V, std_V = np.empty(shape[1], np.float32), np.empty(shape[1], np.float32)
-    nonfinite = 0
-    for block in clean_blocks(series_TV, operator_FT):
-        z_FV[:, block.columns] = block.z_FB
-        mean_V[block.columns], std_V[block.columns] = block.mean_B, block.std_B
-        nonfinite += int(block.nonfinite_B.sum())
-    z_FV.flush()
-    np.save(folder / "mean.npy", mean_V)
-    np.save(folder / "std.npy", std_V)
-    np.save(folder / "mask.npy", np.packbits(mask_XYZ))
-    return {
-        "shape": list(mask_XYZ.shape),
-        "affine": run.affine.tolist(),
-        "tr": run.tr,
-        "n_frames": shape[0],
-        "n_voxels": shape[1],
-        "n_constant": int((std_V == 0).sum()) - nonfinite,
-        "n_nonfinite": nonfinite,
-        "freedom": round(freedom(operator_FT), 2),
-        "fd_mean": confounds.fd_mean,
-        "notes": list(run.notes),
-    }
+    return found, sorted(unusable)
 
 
-def _sources(files: RunFiles) -> list[list[object]]:
-    """Names, sizes and modification times of everything a run is made from, sidecars included."""
-    parts = [part for part in (files.bold, files.mask, files.confounds) if part is not None]
-    sidecars = [part.with_name(part.name.split(".")[0] + ".json") for part in parts]
-    return [
-        [part.name, part.stat().st_size, part.stat().st_mtime_ns]
-        for part in parts + sidecars
-        if part.is_file()
-    ]
-
-
-def _facts(folder: Path) -> dict[str, Any] | None:
-    try:
-        facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return facts
+def _finish(
+    root: Path, cohort: Cohort, found: dict[str, dict[str, Any]], unusable: list[tuple[str, str]]
+) -> None:
+    table = cohort.table[cohort.table["run_id"].isin(list(found))].reset_index(drop=True)
+    for name in MEASURED:
+        table[name] = [found[run_id][name] for run_id in table["run_id"]]
+    excluded = pd.DataFrame([*cohort.excluded, *unusable], columns=["what", "why"])
+    _write_text(root / "excluded.tsv", excluded.to_csv(sep="\t", index=False))
+    _write_text(root / "cohort.tsv", table.to_csv(sep="\t", index=False, na_rep="n/a"))
 
 
 def _begin(root: Path, recipe: Recipe) -> None:
-    """Make the folder, or check that it is ours; sweep what an interrupted run left behind."""
+    """Make the folder, or check that it is ours; sweep what an interrupted preparation left behind."""
     written = _read_recipe(root)
-    if written is None:
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise ParameterError(
-                "cache", must_be="a new or empty folder", got=f"{root}, which holds other things"
-            )
-        root.mkdir(parents=True, exist_ok=True)
-        content = {
-            "format": FORMAT,
-            "identity": recipe.identity,
-            "recipe": asdict(recipe),
-            "versions": _versions(),
-        }
-        _write_text(root / "recipe.json", json.dumps(content, indent=1))
-    elif written["identity"] != recipe.identity:
+    if written is None and root.exists() and not (root.is_dir() and _is_bare(root)):
+        raise ParameterError(
+            "cache", must_be="a new or empty folder", got=f"{root}, which holds other things"
+        )
+    if written is not None and written["identity"] != recipe.identity and _has_runs(root):
         raise FingerprintMismatchError(
             "recipe",
             must_be=f"that of the cache ({written['identity']})",
@@ -339,8 +216,33 @@ def _begin(root: Path, recipe: Recipe) -> None:
             do="prepare into another folder, or remove this one",
             path=root,
         )
-    for left in (root / "runs").glob(".partial-*"):
+    for left in (root / "runs").glob(f"{PARTIAL}*"):
         shutil.rmtree(left, ignore_errors=True)
+    (root / "runs").mkdir(parents=True, exist_ok=True)
+    content = {
+        "format": FORMAT,
+        "identity": recipe.identity,
+        "recipe": asdict(recipe),
+        "versions": _versions(),
+    }
+    _write_text(root / "recipe.json", json.dumps(content, indent=1))
+
+
+def _is_bare(root: Path) -> bool:
+    return all(path.name.startswith(PARTIAL) for path in root.iterdir())
+
+
+def _has_runs(root: Path) -> bool:
+    return any((root / "runs").glob("*/run.json"))
+
+
+def _undo(root: Path) -> None:
+    """Leave nothing behind of a preparation that came to nothing."""
+    shutil.rmtree(root / "runs", ignore_errors=True)
+    for name in ("recipe.json", "cohort.tsv", "excluded.tsv"):
+        (root / name).unlink(missing_ok=True)
+    if _is_bare(root):
+        shutil.rmtree(root)
 
 
 def _read_recipe(root: Path) -> dict[str, Any] | None:
@@ -370,6 +272,6 @@ def _versions() -> dict[str, str]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial-{path.name}-{os.getpid()}")
+    partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
