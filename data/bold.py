@@ -33,6 +33,7 @@ from data.nifti import (
 SHORTEST_TR, LONGEST_TR = 0.05, 30.0  # seconds
 LARGEST_GZIP_RATIO = 1032  # deflate cannot pack tighter
 BLOCK_BYTES = 32 << 20  # raw bytes held at once while streaming
+TAIL_BYTES = 16 << 20  # how far past the voxels the end of the file is looked for
 SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
 
@@ -169,8 +170,9 @@ class BoldRun:
             _read(stream, proxy.offset, self, 0)
             for start in range(0, self.n_frames, per_block):
                 count = min(per_block, self.n_frames - start)
-                raw = np.frombuffer(_read(stream, count * frame_bytes, self, start), dtype=proxy.dtype)
-                block = raw.astype(np.float32)
+                last = start + count == self.n_frames
+                raw = _read(stream, count * frame_bytes, self, start, last)
+                block = np.frombuffer(raw, dtype=proxy.dtype).astype(np.float32)
                 if (proxy.slope, proxy.inter) != (1.0, 0.0):
                     block *= np.float32(proxy.slope)
                     block += np.float32(proxy.inter)
@@ -287,10 +289,12 @@ def _opener(image: Any) -> Any:
     return ImageOpener(image.file_map["image"].filename)
 
 
-def _read(stream: Any, count: int, run: BoldRun, frame: int) -> bytes:
+def _read(stream: Any, count: int, run: BoldRun, frame: int, last: bool = False) -> bytes:
     """Exactly `count` bytes, or an error that says at which frame the file ended."""
     try:
         raw: bytes = stream.read(count)
+        if last:
+            stream.read(TAIL_BYTES)  # only on reaching the end does gzip compare its checksum
         problem = "the end of the file"
     except (EOFError, OSError, zlib.error) as error:
         raw, problem = b"", f"damaged compression ({error})"
