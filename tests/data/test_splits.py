@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import LeakError, ParameterError
@@ -30,6 +30,7 @@ def cohorts(draw: st.DrawFn) -> tuple[list[int], list[str], list[str], int]:
     return list(labels), list(groups), list(sites), n_splits
 
 
+@settings(deadline=None)
 @given(cohorts(), st.integers(0, 5), st.booleans())
 def test_folds_test_every_row_once_and_never_share_a_person(cohort, seed, by_site):
     labels, groups, sites, n_splits = cohort
@@ -43,6 +44,7 @@ def test_folds_test_every_row_once_and_never_share_a_person(cohort, seed, by_sit
         assert_no_leak(groups, train, test)
 
 
+@settings(deadline=None)
 @given(cohorts(), st.integers(0, 5))
 def test_persons_per_fold_label_and_stratum_differ_by_one_at_most(cohort, seed):
     labels, groups, sites, n_splits = cohort
@@ -90,6 +92,7 @@ def test_one_fold_is_no_split():
         subject_folds([0, 1], ["a", "b"], n_splits=1)
 
 
+@settings(deadline=None)
 @given(cohorts())
 def test_a_site_left_out_takes_its_people_with_it(cohort):
     _, groups, sites, _ = cohort
