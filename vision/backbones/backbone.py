@@ -116,7 +116,7 @@ class Backbone(nn.Module, ABC):
         """
         parts = [
             self.origin.kind,
-            self._weights_digest(),
+            self.weights_digest(),
             _canonical(self.origin.architecture),
             self.preprocess.describe(),
             *self.origin.libraries,
@@ -131,7 +131,8 @@ class Backbone(nn.Module, ABC):
         # Every in-place change of a tensor, an optimiser's step among them, raises its version counter.
         return sum(t._version for t in (*self.parameters(), *self.buffers()))
 
-    def _weights_digest(self) -> str:
+    def weights_digest(self) -> str:
+        """SHA-256 that stands for the weights: of their file, or of the tensors if they changed since."""
         state = self._state()
         if self.origin.weights_sha256 is not None and state == self._loaded_state:
             return self.origin.weights_sha256

@@ -20,8 +20,29 @@ def _load_scratch(rest: str, seed: int) -> Backbone:
     return build_timm({"arch": arch, "args": parse_options(options)}, name=f"scratch:{rest}", seed=seed)
 
 
+def _load_timm(rest: str, seed: int) -> Backbone:
+    from vision.backbones.timm_vit import load_timm
+
+    return load_timm(rest)
+
+
+def _load_clip(rest: str, seed: int) -> Backbone:
+    from vision.backbones.open_clip_tower import load_clip
+
+    return load_clip(rest)
+
+
+def _load_local(rest: str, seed: int) -> Backbone:
+    from vision.backbones.checkpoint import load_local
+
+    return load_local(rest)
+
+
 # Prefix -> loader of what follows the colon; the import of each kind's library is left to its loader.
 LOADERS: dict[str, Callable[[str, int], Backbone]] = {
+    "clip": _load_clip,
+    "timm": _load_timm,
+    "local": _load_local,
     "scratch": _load_scratch,
 }
 

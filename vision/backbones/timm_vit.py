@@ -20,6 +20,7 @@ from data.errors import BadFileError, ParameterError, UnknownNameError, nearest
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.preprocess import Preprocess
 from vision.backbones.trunk import Trunk
+from vision.backbones.weights import fetch, timm_files
 
 
 class TimmTrunk(Trunk):
@@ -140,7 +141,7 @@ def build_timm(
         raise UnknownNameError(
             "timm architecture", must_be="one that timm knows", got=repr(arch), do=nearest(arch, known)
         )
-    model = _create(arch, {"num_classes": 0, **args}, seed=seed, weights=weights)
+    model: Any = _create(arch, args, seed=seed, weights=weights)
     model.eval()
     backbone = TimmBackbone(
         model,
@@ -155,6 +156,42 @@ def build_timm(
     )
     backbone.mark_loaded()
     return backbone
+
+
+def load_timm(rest: str) -> TimmBackbone:
+    """Load what follows `timm:`, a model name with or without a tag, with weights from the cache or the hub.
+
+    Raises:
+        UnknownNameError: timm has no such model, or no weights for it.
+        HubUnreachableError: neither in the cache nor to be had.
+    """
+    config = _pretrained_config(rest)
+    if not config.hf_hub_id:
+        raise ParameterError(
+            f"timm:{rest}",
+            must_be="on the hub",
+            got=f"a download at {config.url}",
+            do=f"fetch that file and load local:FILE?arch=timm:{rest}",
+        )
+    repo, filenames = timm_files(config)
+    file = fetch(repo, filenames, wanted=f"weights of timm:{rest}")
+    full_name = f"{config.architecture}.{config.tag}" if config.tag else rest
+    return build_timm(
+        {"arch": full_name, "args": {}}, name=f"timm:{rest}", weights=file.path, weights_sha256=file.sha256
+    )
+
+
+def _pretrained_config(name: str) -> Any:
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
+    except RuntimeError:  # a known architecture with a tag that it does not have
+        config = None
+    if config is None or not config.has_weights:
+        known = timm.list_pretrained()
+        raise UnknownNameError(
+            "timm model", must_be="one with published weights", got=repr(name), do=nearest(name, known)
+        )
+    return config
 
 
 def timm_preprocess(model: nn.Module) -> Preprocess:
@@ -175,12 +212,14 @@ def timm_preprocess(model: nn.Module) -> Preprocess:
 
 
 def _create(arch: str, args: dict[str, Any], *, seed: int, weights: Path | None) -> nn.Module:
-    overlay = {"file": str(weights)} if weights is not None else None
+    # Weights are loaded with the classifier they came with: timm checks nothing when it is left out.
+    headless = {"num_classes": 0} if weights is None else {}
+    overlay = {"file": str(weights), "custom_load": weights.suffix == ".npz"} if weights else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model: nn.Module = timm.create_model(
-                arch, pretrained=weights is not None, pretrained_cfg_overlay=overlay, **args
+            model: Any = timm.create_model(
+                arch, pretrained=weights is not None, pretrained_cfg_overlay=overlay, **headless, **args
             )
         except (TypeError, AssertionError, ValueError) as error:
             if weights is not None:
@@ -192,7 +231,10 @@ def _create(arch: str, args: dict[str, Any], *, seed: int, weights: Path | None)
             if weights is None:
                 raise
             raise _unfit(weights, arch, error) from error
-    return model
+    if weights is not None:
+        model.reset_classifier(0)
+    created: nn.Module = model
+    return created
 
 
 def _unfit(weights: Path, arch: str, error: Exception) -> BadFileError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from timm.layers import resample_abs_pos_embed
 from torch.nn import functional as F
 
 from data.errors import ParameterError
@@ -55,10 +54,12 @@ class Trunk(ABC):
 
     def picture_positions(self, grid: tuple[int, int]) -> torch.Tensor:
         """Position codes (1, rows * columns, D) of a grid of patches, resampled from `positions`."""
-        codes: torch.Tensor = resample_abs_pos_embed(
-            self.positions, new_size=list(grid), old_size=list(self.grid_size), num_prefix_tokens=0
-        )
-        return codes
+        if grid == self.grid_size:
+            return self.positions
+        # Interpolation wants channels first and full precision.
+        codes_1DHW = self.positions.reshape(1, *self.grid_size, -1).permute(0, 3, 1, 2).float()
+        codes_1DHW = F.interpolate(codes_1DHW, size=grid, mode="bicubic", antialias=True)
+        return codes_1DHW.flatten(2).transpose(1, 2).to(self.positions.dtype)
 
     def picture_tokens(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Pixels (B, C, H, W) -> tokens (B, P + N, D) as the tower has them before pooling.
