@@ -32,7 +32,7 @@ from data.repetition_time import load_tr
 
 LARGEST_GZIP_RATIO = 1032  # deflate cannot pack tighter
 BLOCK_BYTES = 32 << 20  # raw bytes held at once while streaming
-TAIL_BYTES = 16 << 20  # how far past the voxels the end of the file is looked for
+TAIL_BLOCKS = 256  # of 64 KiB, how far past the voxels the end of the file is looked for
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -224,7 +224,10 @@ def _read(stream: Any, count: int, run: BoldRun, frame: int, last: bool = False)
     try:
         raw: bytes = stream.read(count)
         if last:
-            stream.read(TAIL_BYTES)  # only on reaching the end does gzip compare its checksum
+            # Only on reaching the end does gzip compare its checksum.
+            for _ in range(TAIL_BLOCKS):
+                if not stream.read(1 << 16):
+                    break
         problem = "the end of the file"
     except (EOFError, OSError, zlib.error) as error:
         raw, problem = b"", f"damaged compression ({error})"

@@ -7,9 +7,11 @@ A run's folder appears whole or not at all. Letters: T frames kept, V in-mask vo
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,9 +128,10 @@ def prepare(
         raise ParameterError("workers", must_be="a positive number, or -1 for every core", got=workers)
     root = Path(out)
     _begin(root, recipe)
+    stop = threading.Event()
     try:
-        outcomes = _outcomes(cohort.runs, recipe, root, workers)
-        found, unusable = _collect(_shown(outcomes, len(cohort), progress), on_error)
+        outcomes = _outcomes(cohort.runs, recipe, root, workers, stop)
+        found, unusable = _collect(_shown(outcomes, len(cohort), progress), on_error, stop)
         _finish(root, cohort, found, unusable)
     finally:
         if not _has_runs(root):
@@ -140,15 +143,17 @@ _Outcome = dict[str, Any] | ChiasmError
 
 
 def _outcomes(
-    runs: list[RunFiles], recipe: Recipe, root: Path, workers: int
+    runs: list[RunFiles], recipe: Recipe, root: Path, workers: int, stop: threading.Event
 ) -> Iterator[tuple[str, _Outcome]]:
+    """Each run's outcome as it comes; once `stop` is set no further run is begun."""
+    wanted = itertools.takewhile(lambda _: not stop.is_set(), runs)
     if workers == 1:
-        yield from (_attempt(files, recipe, root) for files in runs)
+        yield from (_attempt(files, recipe, root) for files in wanted)
         return
     from joblib import Parallel, delayed
 
     pool = Parallel(n_jobs=workers, return_as="generator_unordered")
-    yield from pool(delayed(_attempt)(files, recipe, root) for files in runs)
+    yield from pool(delayed(_attempt)(files, recipe, root) for files in wanted)
 
 
 def _shown(
@@ -163,7 +168,7 @@ def _shown(
 
 
 def _attempt(files: RunFiles, recipe: Recipe, root: Path) -> tuple[str, _Outcome]:
-    """A run's facts, or why it cannot be used: errors come back as values, so that workers end in order."""
+    """A run's facts, or why it cannot be used: errors come back as values, so that workers end well."""
     try:
         return files.run_id, write_run(files, recipe, root / "runs" / files.run_id)
     except ChiasmError as error:
@@ -171,23 +176,26 @@ def _attempt(files: RunFiles, recipe: Recipe, root: Path) -> tuple[str, _Outcome
 
 
 def _collect(
-    outcomes: Iterator[tuple[str, _Outcome]], on_error: str
+    outcomes: Iterator[tuple[str, _Outcome]], on_error: str, stop: threading.Event
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
     """Facts by run, and the runs that cannot be used with their reasons."""
     found: dict[str, dict[str, Any]] = {}
-    unusable: list[tuple[str, str]] = []
+    failed: dict[str, ChiasmError] = {}
     for run_id, outcome in outcomes:
         if not isinstance(outcome, ChiasmError):
             found[run_id] = outcome
-        elif on_error == "exclude":
-            unusable.append((run_id, str(outcome)))
-        else:
-            raise outcome
+            continue
+        failed[run_id] = outcome
+        if on_error == "raise":
+            stop.set()  # runs that workers have begun are finished, and found again the next time
+    if failed and on_error == "raise":
+        raise next(iter(failed.values()))
+    unusable = sorted((run_id, str(error)) for run_id, error in failed.items())
     if not found:
         raise BadFileError(
             "cohort", must_be="at least one usable run", got="none", do=f"the first reason: {unusable[0][1]}"
         )
-    return found, sorted(unusable)
+    return found, unusable
 
 
 def _finish(

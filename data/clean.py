@@ -24,7 +24,7 @@ Doubles = NDArray[np.float64]
 
 VERSION = 1  # of the arithmetic below: raise it when the same recipe begins to give other numbers
 LEAST_FREEDOM = 5.0
-BLOCK_VOXELS = 8192
+BLOCK_VOXELS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ def _clean_block(raw_TB: Floats, operator_FT: Doubles, columns: slice) -> CleanB
     # itself.
     centred_TB = raw_TB - mean_B
     clean_FB = operator_FT.astype(np.float32) @ centred_TB
-    clean_FB += np.outer(operator_FT.sum(axis=1), mean_B).astype(np.float32)
+    clean_FB += np.outer(operator_FT.sum(axis=1).astype(np.float32), mean_B)
     clean_FB -= clean_FB.mean(axis=0, dtype=np.float64).astype(np.float32)
     std_B = clean_FB.std(axis=0, ddof=1, dtype=np.float64)
     # What is below single precision of the raw series is rounding, not signal.
