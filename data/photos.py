@@ -84,17 +84,27 @@ def walk_photos(
     Raises:
         BadFileError: at once, where a root is missing or is no folder.
     """
-    tops = deque(_checked_folder(root) for root in roots)
+    tops = deque(photo_folder(root) for root in roots)
     walk = _Walk(frozenset(extensions), on_error or (lambda path, reason: None))
     return walk.run(tops)
 
 
-def _checked_folder(root: str | Path) -> Path:
-    folder = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would replace the name the person gave
+def photo_folder(root: str | Path) -> Path:
+    """A folder to look for photographs in, as an absolute path.
+
+    Raises:
+        BadFileError: it is missing, or no folder.
+    """
+    folder = absolute_path(root)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing there"
         raise BadFileError("photo folder", must_be="a folder", got=found, do="check the path", path=root)
     return folder
+
+
+def absolute_path(path: str | Path) -> Path:
+    """The path from the root on, `~` and `..` written out, symbolic links kept as the person named them."""
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
 
 
 class _Walk:

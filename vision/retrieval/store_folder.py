@@ -1,0 +1,183 @@
+"""The folder that an index lives in: its marker, its lock, and one collection for each model fingerprint.
+
+STORE/chiasm-index.json                   what this folder is, and which collection is the current one
+STORE/lock                                held by the process that has the index open
+STORE/collections/DIGEST/model.json       the model that made the vectors; written last
+STORE/collections/DIGEST/vectors/         the engine's own files
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from data.errors import BadFileError
+
+MARKER, LOCK, COLLECTIONS, MODEL = "chiasm-index.json", "lock", "collections", "model.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionModel:
+    """The model that made a collection's vectors: its name, its fingerprint, and their length E."""
+
+    name: str
+    fingerprint: str
+    dim: int
+
+
+class StoreFolder:
+    """An index's folder, locked for this process until `close`.
+
+    Raises:
+        BadFileError: not a store, made by a later version, or held by another process for `wait_s` seconds.
+    """
+
+    def __init__(self, path: Path, wait_s: float):
+        self.path = path
+        self._lock: TextIOWrapper | None = _locked(path, wait_s)
+        try:
+            if not (path / MARKER).exists():
+                _write_json(path / MARKER, {"format": FORMAT, "current": None})
+            self._marker = _read_json(path / MARKER)
+            self._check_marker()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, *, wait_s: float = 5.0) -> StoreFolder:
+        """The store at `path`, which must be there."""
+        path = Path(path)
+        if not (path / MARKER).is_file():
+            found = (
+                "a folder without one" if path.is_dir() else "a file" if path.exists() else "nothing there"
+            )
+            do = "make it with `vision index DIR --store PATH`"
+            raise BadFileError("store", must_be="a folder with an index", got=found, do=do, path=path)
+        return cls(path, wait_s)
+
+    @classmethod
+    def create(cls, path: str | Path, *, wait_s: float = 5.0) -> StoreFolder:
+        """The store at `path`, made if nothing (or an empty folder) is there."""
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return cls(path, wait_s)
+
+    def current(self) -> CollectionModel | None:
+        """The model of the collection that searches use; None where none was finished yet."""
+        digest = self._marker["current"]
+        if digest is None:
+            return None
+        fields = _read_json(self.path / COLLECTIONS / digest / MODEL)
+        try:
+            return CollectionModel(**fields)
+        except TypeError as error:
+            raise _damaged(self.path / COLLECTIONS / digest / MODEL, str(error)) from error
+
+    def vectors(self, model: CollectionModel) -> Path:
+        """Where the engine keeps that model's vectors."""
+        return self._collection(model) / "vectors"
+
+    def clear(self, model: CollectionModel) -> Path:
+        """Room for a new collection: what an interrupted attempt left there is removed."""
+        shutil.rmtree(self._collection(model), ignore_errors=True)
+        self._collection(model).mkdir(parents=True)
+        return self.vectors(model)
+
+    def finish(self, model: CollectionModel) -> None:
+        """Say that the model's collection is whole, and make it the current one."""
+        _write_json(self._collection(model) / MODEL, dataclasses.asdict(model))
+        self._marker = {**self._marker, "current": self._collection(model).name}
+        _write_json(self.path / MARKER, self._marker)
+
+    def close(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _collection(self, model: CollectionModel) -> Path:
+        digest = hashlib.sha256(model.fingerprint.encode()).hexdigest()[:16]
+        return self.path / COLLECTIONS / digest
+
+    def _check_marker(self) -> None:
+        found = self._marker.get("format")
+        if found != FORMAT or "current" not in self._marker:
+            do = "use the version of Chiasm that made it, or index into a new folder"
+            must_be = f"of format {FORMAT}"
+            raise BadFileError("store", must_be=must_be, got=f"format {found}", do=do, path=self.path)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if (path / MARKER).exists():
+        return
+    others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith((LOCK, MARKER)))
+    if others:
+        found = f"one with other things in it ({others[0]!r}, for one)"
+        do = "give a folder of its own"
+        raise BadFileError("store", must_be="a new or empty folder", got=found, do=do, path=path)
+
+
+def _locked(path: Path, wait_s: float) -> TextIOWrapper:
+    """The lock file, held; the system lets go of it when the process ends, however it ends."""
+    give_up = time.monotonic() + wait_s
+    try:
+        file = (path / LOCK).open("a+")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < give_up:
+                time.sleep(0.05)
+                continue
+            file.seek(0)
+            found, do = f"in use by process {file.read().strip() or 'unknown'}", "wait for it to end"
+            file.close()
+            raise BadFileError("store", must_be="free", got=found, do=do, path=path) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        return file
+
+
+def _unwritable(path: Path, error: OSError) -> BadFileError:
+    found = error.strerror or str(error)
+    return BadFileError("store", must_be="a writable folder", got=found, do="choose another place", path=path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(fields, dict):
+        raise _damaged(path, "something else")
+    return fields
+
+
+def _damaged(path: Path, found: str) -> BadFileError:
+    do = "index into a new folder"
+    return BadFileError("record of the store", must_be="readable JSON", got=found, do=do, path=path)
+
+
+def _write_json(path: Path, fields: dict[str, Any]) -> None:
+    """Whole or not at all: written beside, then moved into place."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
