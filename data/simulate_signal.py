@@ -180,9 +180,9 @@ def _neural(brain: Brain, subject: Subject, n_frames: int, tr: float, rng: np.ra
     shared_T = networks_KT.mean(0) * np.sqrt(n_networks)
     networks_KT = 0.9 * networks_KT + 0.4 * shared_T  # networks are never independent
     personal_K = np.exp(0.15 * rng.standard_normal((n_networks, 1), dtype=np.float32))
-    personal_L = np.exp(0.25 * rng.standard_normal((n_local, 1), dtype=np.float32))
+    personal_L = np.exp(0.15 * rng.standard_normal((n_local, 1), dtype=np.float32))
     change_VT = 0.012 * brain.networks_VK @ (personal_K * networks_KT)
-    change_VT += 0.008 * brain.locals_VL @ (personal_L * locals_LT)
+    change_VT += 0.005 * brain.locals_VL @ (personal_L * locals_LT)
     change_VT[brain.planted_V] = _putamen(brain, subject, networks_KT[0], own_2T)
     return change_VT
 
@@ -192,7 +192,7 @@ def _putamen(brain: Brain, subject: Subject, motor_T: Floats, own_2T: Floats) ->
     motor_T = motor_T / motor_T.std()
     mixed_2T = subject.coupling * motor_T + np.sqrt(1 - subject.coupling**2) * own_2T
     side_V = (brain.coords_V3[brain.planted_V, 0] < 0).astype(int)
-    return np.asarray(0.012 * subject.amplitude * mixed_2T[side_V], dtype=np.float32)
+    return np.asarray(0.02 * subject.amplitude * mixed_2T[side_V], dtype=np.float32)
 
 
 def _physiology(brain: Brain, n_frames: int, tr: float, rng: np.random.Generator) -> Floats:
