@@ -79,14 +79,7 @@ class StoreFolder:
 
     def current(self) -> CollectionModel | None:
         """The model of the collection that searches use; None where none was finished yet."""
-        digest = self._marker["current"]
-        if digest is None:
-            return None
-        fields = _read_json(self.path / COLLECTIONS / digest / MODEL)
-        try:
-            return CollectionModel(**fields)
-        except TypeError as error:
-            raise _damaged(self.path / COLLECTIONS / digest / MODEL, str(error)) from error
+        return _current(self.path, self._marker)
 
     def vectors(self, model: CollectionModel) -> Path:
         """Where the engine keeps that model's vectors."""
@@ -120,6 +113,27 @@ class StoreFolder:
             do = "use the version of Chiasm that made it, or index into a new folder"
             must_be = f"of format {FORMAT}"
             raise BadFileError("store", must_be=must_be, got=f"format {found}", do=do, path=self.path)
+
+
+def stored_model(path: str | Path) -> CollectionModel | None:
+    """The model that the index at `path` was made by; None where there is no index, or an unfinished one.
+
+    Raises:
+        BadFileError: the index's own records are damaged.
+    """
+    marker = Path(path) / MARKER
+    return _current(Path(path), _read_json(marker)) if marker.is_file() else None
+
+
+def _current(path: Path, marker: dict[str, Any]) -> CollectionModel | None:
+    digest = marker.get("current")
+    if digest is None:
+        return None
+    record = path / COLLECTIONS / digest / MODEL
+    try:
+        return CollectionModel(**_read_json(record))
+    except TypeError as error:
+        raise _damaged(record, str(error)) from error
 
 
 def _refuse_foreign(path: Path) -> None:
