@@ -1,0 +1,114 @@
+"""The brain Transformer as a scikit-learn classifier over tubelet runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from data.errors import ParameterError
+from neuro.model import BrainTransformer
+from neuro.tokens import TubeletRun
+from neuro.training import TrainingConfig, run_logit, train
+from vision.backbones import load_backbone
+
+# Small enough for two cores, random on purpose: where a hub can be reached, take a pretrained one by name.
+DEFAULT_BACKBONE = "scratch:vit_tiny_patch16_224/embed_dim=64,depth=2,num_heads=2"
+
+
+class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Runs as tubelets -> probability of the positive class.
+
+    X is a sequence of `TubeletRun`; scikit-learn's splitters and `cross_val_score` take it as it is.
+
+    Args:
+        backbone: name of any model that takes tokens (see `vision models`); a private copy is trained.
+        training: how to train.
+        seed: of the initialisation, the order and the clips.
+        device: "auto" takes cuda, then mps, then cpu.
+
+    Attributes:
+        classes_: the two labels, the positive one last.
+        model_: the trained `BrainTransformer`.
+        losses_: mean training loss of each epoch.
+    """
+
+    def __init__(
+        self,
+        backbone: str = DEFAULT_BACKBONE,
+        training: TrainingConfig | None = None,
+        seed: int = 0,
+        device: str = "auto",
+    ):
+        self.backbone = backbone
+        self.training = training
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self,
+        X: Sequence[TubeletRun],
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        on_epoch: Callable[[int, float], None] | None = None,
+    ) -> ParkinsonClassifier:
+        """Train on runs and their labels.
+
+        Args:
+            X: runs, all cut in the same way.
+            y: two different labels.
+            groups: accepted for scikit-learn's sake; the split is the caller's.
+            on_epoch: called with each epoch's number and loss.
+
+        Raises:
+            ParameterError: runs and labels do not fit together, or there are not two labels.
+        """
+        labels = np.asarray(y)
+        self.classes_ = np.unique(labels)
+        _check(X, labels, self.classes_)
+        self.model_ = self._build(X[0])
+        self.losses_ = train(
+            self.model_,
+            X,
+            (labels == self.classes_[1]).astype(np.int64),
+            self.training or TrainingConfig(),
+            seed=self.seed,
+            on_epoch=on_epoch,
+        )
+        return self
+
+    def _build(self, run: TubeletRun) -> BrainTransformer:
+        backbone = load_backbone(self.backbone, device=self.device, shared=False, seed=self.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = BrainTransformer(backbone, patch_voxels=run.patch_voxels, frames=run.spec.frames)
+        return model.to(backbone.device)
+
+    def decision_function(self, X: Sequence[TubeletRun]) -> NDArray[np.float64]:
+        """Logit of the positive class (n,), averaged over the clips of each run."""
+        return np.array([run_logit(self.model_, run) for run in X])
+
+    def predict_proba(self, X: Sequence[TubeletRun]) -> NDArray[np.float64]:
+        """Probabilities (n, 2) in the order of `classes_`."""
+        positive = 1 / (1 + np.exp(-self.decision_function(X)))
+        return np.stack([1 - positive, positive], axis=1)
+
+    def predict(self, X: Sequence[TubeletRun]) -> NDArray[Any]:
+        """The likelier label (n,)."""
+        return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(int)])
+
+
+def _check(X: Sequence[TubeletRun], labels: NDArray[Any], classes: NDArray[Any]) -> None:
+    if len(X) != len(labels):
+        raise ParameterError("y", must_be=f"one label for each of {len(X)} runs", got=len(labels))
+    if len(classes) != 2:
+        raise ParameterError(
+            "y", must_be="of two different labels", got=f"{len(classes)}: {classes.tolist()}"
+        )
+    cuts = {(run.spec, run.patch_voxels) for run in X}
+    if len(cuts) != 1:
+        raise ParameterError("X", must_be="runs cut alike", got=f"{len(cuts)} ways of cutting")
