@@ -38,8 +38,15 @@ def _load_local(rest: str, seed: int) -> Backbone:
     return load_local(rest)
 
 
+def _load_embedded(rest: str, seed: int) -> Backbone:
+    from vision.backbones.embedded_lite import load_embedded
+
+    return load_embedded(rest)
+
+
 # Prefix -> loader of what follows the colon; the import of each kind's library is left to its loader.
 LOADERS: dict[str, Callable[[str, int], Backbone]] = {
+    "embedded": _load_embedded,
     "clip": _load_clip,
     "timm": _load_timm,
     "local": _load_local,
