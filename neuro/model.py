@@ -41,6 +41,7 @@ class BrainTransformer(nn.Module):
                 do="take a `timm:vit_…`, a `clip:ViT-…` or a `scratch:vit_…`",
             )
         self.backbone = backbone
+        self.patch_voxels = patch_voxels
         weight, bias = backbone.patch_kernel
         self.embed_signal = PatchEmbedNd.from_kernel(
             weight, bias, patch_size=(frames, *patch_voxels), in_channels=1
@@ -63,7 +64,8 @@ class BrainTransformer(nn.Module):
 
     def forward(self, batch: TokenBatch) -> torch.Tensor:
         """Logits (B,)."""
-        return self.readout(self.encode(batch), batch.positions_BN4, batch.mask_BN)
+        logits_B: torch.Tensor = self.readout(self.encode(batch), batch.positions_BN4, batch.mask_BN)
+        return logits_B
 
     def votes(self, batch: TokenBatch) -> torch.Tensor:
         """What each token adds to the logit (B, N)."""

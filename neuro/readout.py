@@ -49,8 +49,9 @@ class RegionalReadout(nn.Module):
         self, tokens_BND: torch.Tensor, positions_BN4: torch.Tensor, mask_BN: torch.Tensor
     ) -> torch.Tensor:
         """What each token adds to the logit (B, N), 0 for padding; the bias is not in it."""
-        votes_BN = (self.say(tokens_BND) * self.matter(positions_BN4)).sum(-1) * mask_BN
-        return VOTE_SCALE * votes_BN / mask_BN.sum(1, keepdim=True).clamp(min=1).sqrt()
+        votes_BN: torch.Tensor = (self.say(tokens_BND) * self.matter(positions_BN4)).sum(-1) * mask_BN
+        scale_B1: torch.Tensor = VOTE_SCALE / mask_BN.sum(1, keepdim=True).clamp(min=1).sqrt()
+        return votes_BN * scale_B1
 
     def forward(
         self, tokens_BND: torch.Tensor, positions_BN4: torch.Tensor, mask_BN: torch.Tensor

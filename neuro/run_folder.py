@@ -1,0 +1,144 @@
+"""What `neuro train` leaves and `neuro predict` needs: a folder with a trained model and all it was made by.
+
+RUN/run.json      what a reader wants to know: recipe, cut, training, people, labels, versions, losses
+RUN/backbone/     the trained trunk, as `local:RUN/backbone`
+RUN/brain.safetensors   patch embeddings, gains and readout
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.cache import Cache
+from data.clean import Recipe
+from data.errors import BadFileError, ParameterError
+from neuro.classify import ParkinsonClassifier
+from neuro.model import BrainTransformer
+from neuro.tokens import TubeletSpec
+from neuro.training import TrainingConfig
+from vision.backbones import load_backbone
+from vision.backbones.checkpoint import save_backbone
+
+FORMAT = 1
+SHARED_PART = "backbone."  # state of the trunk, which is saved in a folder of its own
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedRun:
+    """A trained classifier and the recipe, cut and acquisition that it was trained on.
+
+    Attributes:
+        classifier: fitted.
+        recipe: how runs must be cleaned.
+        tubelet: how runs must be cut.
+        tr: repetition time of the training runs, in seconds.
+        facts: the whole of run.json.
+    """
+
+    classifier: ParkinsonClassifier
+    recipe: Recipe
+    tubelet: TubeletSpec
+    tr: float
+    facts: dict[str, Any]
+
+
+def save_run(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec, out: str | Path) -> Path:
+    """Write a fitted classifier into a new or empty folder, whole or not at all.
+
+    Raises:
+        ParameterError: the folder holds something.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(out)
+    check_new(folder)
+    draft = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    draft.mkdir(parents=True)
+    try:
+        model = classifier.model_
+        save_backbone(model.backbone, draft / "backbone")
+        own = {
+            k: v.cpu().contiguous() for k, v in model.state_dict().items() if not k.startswith(SHARED_PART)
+        }
+        save_file(own, draft / "brain.safetensors")
+        facts = _facts(classifier, cache, spec)
+        (draft / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder that holds something, before any long work begins."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ParameterError("RUN", must_be="a new or empty folder", got=f"{folder}", do="name another")
+
+
+def load_run(path: str | Path, device: str = "auto") -> TrainedRun:
+    """Read what `save_run` wrote.
+
+    Raises:
+        BadFileError: the folder is no run, or a file of it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(path)
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        own = load_file(folder / "brain.safetensors")
+        spec = TubeletSpec(**facts["tubelet"])
+        x, y, z = facts["patch_voxels"]
+        backbone = load_backbone(f"local:{folder / 'backbone'}", device=device, shared=False)
+        model = BrainTransformer(backbone, patch_voxels=(x, y, z), frames=spec.frames)
+        own |= {SHARED_PART + key: value for key, value in backbone.state_dict().items()}
+        model.load_state_dict(own)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise BadFileError(
+            "run",
+            must_be="a folder that `neuro train` wrote",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            do="name another, or train again",
+            path=folder,
+        ) from error
+    classifier = ParkinsonClassifier(
+        facts["backbone"], TrainingConfig(**facts["training"]), facts["seed"], device
+    )
+    classifier.model_ = model.to(backbone.device).eval()
+    classifier.classes_ = torch.tensor(facts["classes"]).numpy()
+    classifier.losses_ = facts["losses"]
+    return TrainedRun(
+        classifier=classifier, recipe=Recipe(**facts["recipe"]), tubelet=spec, tr=facts["tr"], facts=facts
+    )
+
+
+def _facts(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec) -> dict[str, Any]:
+    import timm
+
+    model = classifier.model_
+    return {
+        "format": FORMAT,
+        "backbone": classifier.backbone,
+        "fingerprint": model.backbone.fingerprint,
+        "training": asdict(classifier.training or TrainingConfig()),
+        "seed": classifier.seed,
+        "classes": classifier.classes_.tolist(),
+        "losses": classifier.losses_,
+        "recipe": asdict(cache.recipe),
+        "recipe_identity": cache.identity,
+        "tubelet": asdict(spec),
+        "patch_voxels": list(model.patch_voxels),
+        "tr": float(cache.table["tr"].median()),
+        "participants": sorted(set(cache.table["participant_id"])),
+        "libraries": {"torch": torch.__version__, "timm": timm.__version__},
+    }

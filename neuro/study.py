@@ -1,0 +1,117 @@
+"""A prepared cohort -> the contenders that `neuro evaluate` compares, each with what it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.cache import Cache
+from data.cached_run import CachedRun
+from data.splits import Fold, subject_folds
+from neuro.baselines import connectivity_features, connectivity_svm, majority
+from neuro.classify import DEFAULT_BACKBONE, ParkinsonClassifier
+from neuro.evaluate import Contender
+from neuro.slices import slice_features, slice_logistic
+from neuro.tokens import TubeletRun, TubeletSpec, tubelets
+from neuro.training import TrainingConfig
+from vision.backbones import load_backbone
+
+TRANSFORMER, SLICES = "brain Transformer", "frozen picture features"
+
+Item = TypeVar("Item")
+Track = Callable[[Iterable[Item], str, int], Iterable[Item]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What to compare and how.
+
+    Attributes:
+        backbone: model whose trunk and inflated patch embedding the Transformer is.
+        slice_backbone: model that looks at slices, frozen; None leaves that contender out.
+        tubelet: how runs are cut.
+        training: of the Transformer.
+        folds: by person, stratified by label and site.
+        seed: of folds and training.
+        device: "auto" takes cuda, then mps, then cpu.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    slice_backbone: str | None = None
+    tubelet: TubeletSpec = TubeletSpec()
+    training: TrainingConfig = TrainingConfig()
+    folds: int = 5
+    seed: int = 0
+    device: str = "auto"
+
+    def classifier(self) -> ParkinsonClassifier:
+        """The Transformer, untrained."""
+        return ParkinsonClassifier(self.backbone, self.training, self.seed, self.device)
+
+
+def _untracked(items: Iterable[Item], _what: str, _total: int) -> Iterable[Item]:
+    return items
+
+
+def cut_runs(cache: Cache, spec: TubeletSpec) -> list[TubeletRun]:
+    """All runs of a cache as tubelets."""
+    return [tubelets(run, spec) for run in cached_runs(cache)]
+
+
+def cached_runs(cache: Cache) -> Iterator[CachedRun]:
+    """The runs of a cache, opened one after the other."""
+    return (cache.run(i) for i in range(len(cache)))
+
+
+def labels_and_people(cache: Cache) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Label (0 or 1) and person of each run."""
+    return cache.table["label"].to_numpy(np.int64), cache.table["participant_id"].to_numpy(object)
+
+
+def study_folds(cache: Cache, config: StudyConfig) -> list[Fold]:
+    """The folds that every contender shares."""
+    labels, people = labels_and_people(cache)
+    return subject_folds(
+        labels, people, n_splits=config.folds, seed=config.seed, strata=cache.table["site"].to_numpy()
+    )
+
+
+def contenders(cache: Cache, config: StudyConfig, track: Track[CachedRun] = _untracked) -> list[Contender]:
+    """The Transformer and what it must stand beside; features that need no labels are computed here.
+
+    Args:
+        cache: the prepared cohort.
+        config: what to compare.
+        track: wraps a loop over runs (runs, what, how many), for a progress bar.
+    """
+    runs = cut_runs(cache, config.tubelet)
+    connectivity = connectivity_features(track(cached_runs(cache), "Connectivity", len(cache)))
+    found = [
+        Contender(name=TRANSFORMER, estimator=config.classifier(), X=runs, note=_backbone_note(config)),
+        Contender(
+            name="connectivity + SVM",
+            estimator=connectivity_svm(),
+            X=connectivity,
+            note="300 regions, correlations, linear",
+        ),
+        Contender(
+            name="majority", estimator=majority(), X=np.zeros((len(cache), 1)), note="the commoner label"
+        ),
+    ]
+    if config.slice_backbone is not None:
+        backbone = load_backbone(config.slice_backbone, device=config.device)
+        looked_at = track(cached_runs(cache), f"Slices through {config.slice_backbone}", len(cache))
+        features = np.stack([slice_features(run, backbone) for run in looked_at])
+        note = f"slices through {config.slice_backbone}, untouched; logistic regression"
+        found.insert(1, Contender(name=SLICES, estimator=slice_logistic(), X=features, note=note))
+    return found
+
+
+def _backbone_note(config: StudyConfig) -> str:
+    if config.backbone.startswith("scratch:"):
+        return "small ViT, initialised from scratch; tubelet tokens"
+    return f"{config.backbone}, fine-tuned; tubelet tokens"
