@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from data.errors import ParameterError, UnknownNameError
-from vision.backbones import Backbone, load_backbone, registry
+from vision.backbones import Backbone, known_models, load_backbone, registry
 from vision.backbones.timm_vit import build_timm
 
 TINY = "scratch:vit_tiny_patch16_224/embed_dim=32,depth=2,num_heads=4,img_size=32"
@@ -113,6 +113,17 @@ def test_options_are_typed() -> None:
         "d": "avg",
         "e": 0.001,
     }
+
+
+def test_the_catalogue_names_what_can_be_loaded() -> None:
+    models = {model.name: model for model in known_models()}
+    assert len(models) > 400
+    assert not models["embedded:lite"].needs_hub
+    assert "needs no hub" in str(models["embedded:lite"])
+    clip = models["clip:ViT-B-32/laion2b_s34b_b79k"]
+    assert (clip.has_text, clip.has_tokens, clip.output_dim) == (True, True, 512)
+    assert not models["timm:vit_small_patch14_dinov2.lvd142m"].has_text
+    assert {name.partition(":")[0] for name in models} <= set(registry.LOADERS)
 
 
 def test_one_instance_is_shared_between_threads(monkeypatch: pytest.MonkeyPatch) -> None:

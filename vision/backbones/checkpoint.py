@@ -16,7 +16,7 @@ from typing import Any
 from data.errors import BadFileError, ParameterError
 from vision.backbones.backbone import Backbone
 from vision.backbones.preprocess import Preprocess
-from vision.backbones.weights import check, sha256
+from vision.backbones.weights import check, sha256, unfit
 
 FORMAT = "chiasm backbone"
 VERSION = 1
@@ -99,13 +99,8 @@ def _load_folder(folder: Path, *, name: str) -> Backbone:
     backbone = _build(description, folder, name)
     try:
         backbone.load_state_dict(load_file(file.path), strict=True)
-    except (RuntimeError, ValueError) as error:
-        raise BadFileError(
-            "checkpoint",
-            must_be=f"weights of the architecture in {DESCRIPTION}",
-            got=f"others ({str(error).strip().splitlines()[0]})",
-            path=file.path,
-        ) from error
+    except Exception as error:
+        raise unfit(file.path, f"weights of the architecture in {DESCRIPTION}", error) from error
     backbone.mark_loaded()
     return backbone
 

@@ -17,13 +17,13 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
-from data.errors import BadFileError, UnknownNameError, nearest
+from data.errors import UnknownNameError, nearest
 from vision.backbones import open_clip_data
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.preprocess import Preprocess
 from vision.backbones.timm_vit import TimmTrunk
 from vision.backbones.trunk import Trunk
-from vision.backbones.weights import clip_files, fetch
+from vision.backbones.weights import clip_files, fetch, unfit
 
 TEXT_BATCH = 256
 
@@ -191,13 +191,8 @@ def build_open_clip(
     if weights is not None:
         try:
             load_checkpoint(model, str(weights), strict=True, weights_only=True)
-        except (RuntimeError, KeyError, ValueError, AttributeError) as error:
-            raise BadFileError(
-                "checkpoint",
-                must_be=f"weights of {name}",
-                got=f"others ({str(error).strip().splitlines()[0]})",
-                path=weights,
-            ) from error
+        except Exception as error:
+            raise unfit(weights, f"weights of {name}", error) from error
     model.eval()
     if not isinstance(preprocess, Preprocess):
         preprocess = clip_preprocess(model.visual.image_size, preprocess)

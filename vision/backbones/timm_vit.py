@@ -16,11 +16,11 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from data.errors import BadFileError, ParameterError, UnknownNameError, nearest
+from data.errors import ParameterError, UnknownNameError, nearest
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.preprocess import Preprocess
 from vision.backbones.trunk import Trunk
-from vision.backbones.weights import fetch, timm_files
+from vision.backbones.weights import fetch, timm_files, unfit
 
 
 class TimmTrunk(Trunk):
@@ -221,24 +221,15 @@ def _create(arch: str, args: dict[str, Any], *, seed: int, weights: Path | None)
             model: Any = timm.create_model(
                 arch, pretrained=weights is not None, pretrained_cfg_overlay=overlay, **headless, **args
             )
-        except (TypeError, AssertionError, ValueError) as error:
+        except Exception as error:
             if weights is not None:
-                raise _unfit(weights, arch, error) from error
+                raise unfit(weights, f"weights of {arch}", error) from error
+            if not isinstance(error, TypeError | AssertionError | ValueError):
+                raise
             raise ParameterError(
                 f"architecture {arch}", must_be="given arguments it takes", got=f"{args} ({error})"
             ) from error
-        except (RuntimeError, KeyError) as error:
-            if weights is None:
-                raise
-            raise _unfit(weights, arch, error) from error
     if weights is not None:
         model.reset_classifier(0)
     created: nn.Module = model
     return created
-
-
-def _unfit(weights: Path, arch: str, error: Exception) -> BadFileError:
-    first_line = str(error).strip().splitlines()[0]
-    return BadFileError(
-        "checkpoint", must_be=f"weights of {arch}", got=f"others ({first_line})", path=weights
-    )

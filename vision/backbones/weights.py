@@ -119,6 +119,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def unfit(path: Path, must_be: str, error: Exception) -> BadFileError:
+    """What to raise when a library fails to load a file of weights, whatever it raised itself."""
+    return BadFileError("checkpoint", must_be=must_be, got=f"another file ({first_line(error)})", path=path)
+
+
+def first_line(error: Exception) -> str:
+    """An error's kind and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def cache_folder() -> Path:
     """Where Chiasm keeps small notes: `CHIASM_CACHE`, or `chiasm` in the user's cache folder."""
     stated = os.environ.get("CHIASM_CACHE")
@@ -176,8 +187,7 @@ def _download(repo: str, filenames: Sequence[str], wanted: str) -> WeightFile:
         except Exception as error:
             if not _is_about_the_hub(error):
                 raise
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise _unreachable(repo, wanted, reason) from error
+            raise _unreachable(repo, wanted, first_line(error)) from error
         return check(path, promised if promised and _SHA256.fullmatch(promised) else None)
     raise ParameterError(
         f"repository {repo}", must_be=f"one that holds {' or '.join(filenames)}", got="none of these files"
