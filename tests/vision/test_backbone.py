@@ -11,6 +11,7 @@ from torch import nn
 
 from data.errors import ParameterError, UnknownNameError
 from vision.backbones import Backbone, known_models, load_backbone, registry
+from vision.backbones.registry import resolve_device
 from vision.backbones.timm_vit import build_timm
 
 TINY = "scratch:vit_tiny_patch16_224/embed_dim=32,depth=2,num_heads=4,img_size=32"
@@ -159,6 +160,19 @@ def test_half_precision_hardly_turns_the_vectors() -> None:
     full, half = load().encode_image(pixels_BCHW), load(dtype="bfloat16").encode_image(pixels_BCHW)
     assert half.dtype == torch.float32
     assert (full * half).sum(1).min() > 0.999
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(resolve_device("auto").type == "cpu", reason="no CUDA or MPS device")
+@pytest.mark.parametrize("name", [TINY, "scratch:resnet18", "embedded:lite"])
+def test_an_accelerator_gives_the_same_vectors(name: str) -> None:
+    here = load_backbone(name, device="cpu", shared=False)
+    there = load_backbone(name, device="auto", shared=False)
+    pixels_BCHW = torch.randn(2, 3, *here.image_size)
+    assert (here.encode_image(pixels_BCHW) * there.encode_image(pixels_BCHW).cpu()).sum(1).min() > 0.9999
+    if here.has_text:
+        assert (here.encode_text(["a cat"]) * there.encode_text(["a cat"]).cpu()).sum() > 0.9999
+    assert here.fingerprint == there.fingerprint
 
 
 def test_fingerprint_tells_weights_architecture_and_preprocessing_apart() -> None:

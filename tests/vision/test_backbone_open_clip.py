@@ -12,7 +12,8 @@ from PIL import Image
 
 from data.errors import UnknownNameError
 from vision.backbones import Backbone, PatchEmbedNd, load_backbone, open_clip_data
-from vision.backbones.open_clip_tower import OpenClipBackbone, build_open_clip, clip_preprocess, describe_clip
+from vision.backbones.open_clip_build import build_open_clip, clip_preprocess, describe_clip
+from vision.backbones.open_clip_tower import OpenClipBackbone
 
 VISION: dict[str, Any] = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2, "head_width": 16}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
@@ -133,6 +134,14 @@ def test_embed_is_differentiable(clip_vit: OpenClipBackbone) -> None:
     assert tokens_BND.grad is not None
     assert tokens_BND.grad[mask_BN].abs().sum() > 0
     assert tokens_BND.grad[~mask_BN].eq(0).all()
+
+
+def test_half_precision_hardly_turns_the_vectors() -> None:
+    full, half = build(VISION), build(VISION).to(torch.bfloat16)
+    sentences = ["a photo of a cat", "two dogs"]
+    assert (full.encode_image(pixels(full)) * half.encode_image(pixels(full))).sum(1).min() > 0.999
+    assert (full.encode_text(sentences) * half.encode_text(sentences)).sum(1).min() > 0.999
+    assert half.encode_text(sentences).dtype == torch.float32
 
 
 def test_other_picture_sizes() -> None:

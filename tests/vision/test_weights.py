@@ -20,9 +20,24 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from data.errors import BadFileError, HubUnreachableError, ParameterError, UnknownNameError
-from vision.backbones import Backbone, load_backbone, open_clip_data, registry, save_backbone, weights
-from vision.backbones.open_clip_tower import build_open_clip
+from data.errors import (
+    BadFileError,
+    HubUnreachableError,
+    MissingDependencyError,
+    ParameterError,
+    UnknownNameError,
+)
+from vision.backbones import (
+    Backbone,
+    embedded_lite,
+    load_backbone,
+    open_clip_data,
+    registry,
+    save_backbone,
+    weights,
+)
+from vision.backbones.open_clip_build import build_open_clip
+from vision.backbones.open_clip_text import build_tokenizer
 from vision.backbones.progress import HubProgress
 from vision.backbones.weights import check, clip_files, fetch, sha256, timm_files
 
@@ -276,6 +291,30 @@ def test_where_every_published_tag_lies() -> None:
     )
 
 
+def test_a_tokenizer_that_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    text_cfg = TINY_CLIP["text_cfg"] | {"hf_tokenizer_name": "org/no-such-tokenizer"}
+    clip = build_open_clip(
+        {"model_cfg": TINY_CLIP | {"text_cfg": text_cfg}}, name="tiny", preprocess={}, weights=None
+    )
+    with pytest.raises(HubUnreachableError, match="the text tower's tokenizer"):
+        clip.encode_text(["a cat"])
+    assert clip.encode_image(torch.zeros(1, 3, 32, 32)).shape == (1, 32)
+    text_cfg = TINY_CLIP["text_cfg"] | {"hf_model_name": "org/no-such-tower"}
+    with pytest.raises(HubUnreachableError, match="the text tower's configuration"):
+        build_open_clip(
+            {"model_cfg": TINY_CLIP | {"text_cfg": text_cfg}}, name="tiny", preprocess={}, weights=None
+        )
+
+
+def test_transformers_missing_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="pip install transformers"):
+        build_tokenizer({"hf_tokenizer_name": "org/any"}, None)
+
+
 # --- folders and files of our own ---------------------------------------------------------------------------
 
 
@@ -299,6 +338,23 @@ def test_a_saved_model_loads_back_equal_to_the_bit(make: Any, tmp_path: Path) ->
     assert torch.equal(loaded.encode_image(pixels_BCHW), source.encode_image(pixels_BCHW))
     if source.has_text:
         assert torch.equal(loaded.encode_text(["a cat"]), source.encode_text(["a cat"]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what transformers deprecates inside itself is not ours
+def test_a_saved_model_brings_its_tokenizer(tmp_path: Path) -> None:
+    text_cfg = TINY_CLIP["text_cfg"] | {"hf_tokenizer_name": "org/elsewhere", "vocab_size": 30522}
+    source = build_open_clip(
+        {"model_cfg": TINY_CLIP | {"text_cfg": text_cfg}},
+        name="tiny",
+        preprocess={},
+        weights=None,
+        tokenizer_folder=embedded_lite.TOKENIZER.locate().parent,
+    )
+    folder = save_backbone(source, tmp_path / "model")
+    assert (folder / "tokenizer" / "tokenizer.json").is_file()
+    loaded = load_backbone(f"local:{folder}", device="cpu")
+    assert torch.equal(loaded.encode_text(["a cat", "dogs"]), source.encode_text(["a cat", "dogs"]))
 
 
 def test_a_trained_model_is_saved_as_it_is(tmp_path: Path) -> None:

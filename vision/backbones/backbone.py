@@ -112,7 +112,8 @@ class Backbone(nn.Module, ABC):
         """Kind and 16 hexadecimal digits: equal for equal weights, architecture, preprocessing and libraries.
 
         Not in it: the name (a checkpoint may move), the device and the dtype (half precision moves a cosine
-        by less than 0.001). Weights changed since loading, by training say, give another fingerprint.
+        by less than 0.001). Weights changed since loading, by training say, give another fingerprint; such
+        weights, and those made here, are hashed as they are, type and all.
         """
         parts = [
             self.origin.kind,

@@ -140,7 +140,7 @@ def _build(description: Mapping[str, Any], folder: Path, name: str) -> Backbone:
             preprocess=preprocess,
             weights_sha256=description["weights_digest"],
         )
-    from vision.backbones.open_clip_tower import build_open_clip
+    from vision.backbones.open_clip_build import build_open_clip
 
     tokenizer = folder / TOKENIZER
     return build_open_clip(
@@ -169,7 +169,7 @@ def _load_file(path: Path, query: str, *, name: str) -> Backbone:
         return build_timm(
             {"arch": model, "args": {}}, name=name, weights=file.path, weights_sha256=file.sha256
         )
-    from vision.backbones.open_clip_tower import build_open_clip, describe_clip
+    from vision.backbones.open_clip_build import build_open_clip, describe_clip
 
     architecture, preprocess = describe_clip(model)
     return build_open_clip(

@@ -27,7 +27,7 @@ def _load_timm(rest: str, seed: int) -> Backbone:
 
 
 def _load_clip(rest: str, seed: int) -> Backbone:
-    from vision.backbones.open_clip_tower import load_clip
+    from vision.backbones.open_clip_build import load_clip
 
     return load_clip(rest)
 

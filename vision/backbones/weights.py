@@ -176,7 +176,7 @@ def _download(repo: str, filenames: Sequence[str], wanted: str) -> WeightFile:
     from vision.backbones.progress import HubProgress
 
     if hub.constants.HF_HUB_OFFLINE:
-        raise _unreachable(repo, wanted, "HF_HUB_OFFLINE, which forbids to ask")
+        raise unreachable(repo, wanted, "HF_HUB_OFFLINE, which forbids to ask")
     for filename in filenames:
         try:
             # Asked first, and once: the download call itself retries for minutes before it gives up.
@@ -187,7 +187,7 @@ def _download(repo: str, filenames: Sequence[str], wanted: str) -> WeightFile:
         except Exception as error:
             if not _is_about_the_hub(error):
                 raise
-            raise _unreachable(repo, wanted, first_line(error)) from error
+            raise unreachable(repo, wanted, error) from error
         return check(path, promised if promised and _SHA256.fullmatch(promised) else None)
     raise ParameterError(
         f"repository {repo}", must_be=f"one that holds {' or '.join(filenames)}", got="none of these files"
@@ -204,7 +204,9 @@ def _is_about_the_hub(error: Exception) -> bool:
     )
 
 
-def _unreachable(repo: str, wanted: str, reason: Any) -> HubUnreachableError:
+def unreachable(repo: str, wanted: str, reason: Exception | str) -> HubUnreachableError:
+    """The one error for weights that are not to be had, with all that can be done about it."""
+    reason = reason if isinstance(reason, str) else first_line(reason)
     return HubUnreachableError(
         wanted,
         must_be=f"in the cache or on a hub that answers ({repo})",
