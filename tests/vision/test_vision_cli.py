@@ -1,0 +1,298 @@
+"""The `vision` command: what it prints, where, and its exit codes; a fake model stands in but at the end."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+from vision.cli import app, main
+
+ROOT = Path(__file__).parents[2]
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Vision = Callable[..., Outcome]
+
+
+@pytest.fixture
+def vision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], colours: Any) -> Vision:
+    """Run `vision` in this process, with the fake model under every name."""
+
+    def load(name: str) -> Any:
+        return type(colours)(name=name, fingerprint=f"print of {name}")
+
+    monkeypatch.setattr("vision.backbones.load_backbone", load)
+    monkeypatch.delenv("CHIASM_STORE", raising=False)
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["vision", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main()
+        return Outcome(int(ending.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def store(vision: Vision, album: Path, tmp_path: Path) -> Path:
+    assert vision("index", album, "--store", tmp_path / "store").code == 0
+    return tmp_path / "store"
+
+
+def test_index_counts_and_remembers(vision: Vision, album: Path, tmp_path: Path) -> None:
+    (album / "broken [1].jpg").write_bytes(b"")
+    first = vision("index", album, "--store", tmp_path / "s")
+    lines = first.out.splitlines()
+    assert first.code == 0
+    assert lines[0].split() == ["reason", "not", "indexed"]
+    assert lines[1].rstrip() == f"an empty file (0 bytes)  {album}/broken [1].jpg"
+    assert lines[2] == "added 5, unchanged 0, removed 0, failed 1"
+    assert re.fullmatch(rf"5 pictures in {tmp_path}/s, embedded by embedded:lite; took \d+\.\d s", lines[3])
+    assert "6/6" in first.err
+    (album / "broken [1].jpg").unlink()
+    (album / "red.png").unlink()
+    second = vision("index", album, "--store", tmp_path / "s")
+    assert second.out.splitlines()[0] == "added 0, unchanged 4, removed 1, failed 0"
+
+
+def test_a_store_keeps_its_model_and_refuses_another(vision: Vision, album: Path, tmp_path: Path) -> None:
+    assert vision("index", album, "--store", tmp_path / "s", "--model", "clip:x").code == 0
+    assert "embedded by clip:x" in vision("index", album, "--store", tmp_path / "s").out
+    refused = vision("index", album, "--store", tmp_path / "s", "--model", "timm:y")
+    assert (refused.code, refused.out) == (2, "")
+    assert "clip:x (print of clip:x), got timm:y (print of timm:y); use clip:x here" in refused.err
+
+
+def test_search_prints_a_table(vision: Vision, store: Path, album: Path) -> None:
+    found = vision("search", "red", "--store", store, "-k", 2)
+    lines = [line.rstrip() for line in found.out.splitlines()]
+    assert found.code == 0
+    assert lines[0] == "rank  score  picture"
+    assert lines[1] == f"1     1.000  {album}/red.png"
+    assert re.fullmatch(rf"2     0\.\d{{3}}  {album}/below/yellow\.png", lines[2])
+
+
+def test_a_pipe_gets_whole_lines_whatever_their_length(vision: Vision, album: Path, tmp_path: Path) -> None:
+    deep = album / ("d" * 200) / ("e" * 200)
+    deep.mkdir(parents=True)
+    Image.new("RGB", (4, 4), (250, 0, 0)).save(deep / "two\nlines.png")
+    vision("index", album, "--store", tmp_path / "s")
+    found = vision("search", "red", "--store", tmp_path / "s", "-k", 2)
+    assert f"{deep}/two\\nlines.png" in found.out
+
+
+def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from vision.console import hits_table
+    from vision.retrieval import Hit
+
+    path = tmp_path / "a rather long name of a picture.png"
+    console = Console(width=40, force_terminal=True, color_system=None, file=io.StringIO())
+    console.print(hits_table([Hit(path=path, score=0.5, copies=(path,), width=1, height=1)]))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    shown = "".join(line[13:].rstrip() for line in lines[1:])
+    assert shown.replace(" ", "") == f"{path}={path}".replace(" ", "")
+
+
+def test_copies_stand_below_their_picture(vision: Vision, album: Path, tmp_path: Path) -> None:
+    (album / "a red copy.png").write_bytes((album / "red.png").read_bytes())
+    vision("index", album, "--store", tmp_path / "s")
+    found = vision("search", "red", "--store", tmp_path / "s", "-k", 1)
+    assert [line.split(maxsplit=2)[-1].rstrip() for line in found.out.splitlines()[1:]] == [
+        f"{album}/a red copy.png",
+        f"{album}/red.png".strip(),
+    ]
+
+
+def test_json_is_all_that_is_printed(vision: Vision, store: Path, album: Path) -> None:
+    found = vision("search", "blue", "--store", store, "-k", 2, "--json")
+    first, second = json.loads(found.out)
+    assert first == {
+        "rank": 1,
+        "score": 1.0,
+        "path": f"{album}/blue.png",
+        "copies": [],
+        "width": 22,
+        "height": 10,
+    }
+    assert second["rank"] == 2
+
+
+def test_a_sheet_is_written_on_request(vision: Vision, store: Path, tmp_path: Path) -> None:
+    found = vision("search", "blue", "--store", store, "--sheet", tmp_path / "new/blue.jpg", "--json")
+    assert len(json.loads(found.out)) == 5
+    assert f"contact sheet: {tmp_path}/new/blue.jpg" in found.err
+    with Image.open(tmp_path / "new/blue.jpg") as sheet:
+        assert sheet.width > 1000
+
+
+def test_the_environment_may_name_the_store(
+    vision: Vision, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHIASM_STORE", str(store))
+    assert "red.png" in vision("search", "red", "-k", 1).out
+
+
+def test_bad_input_is_one_line_and_exit_code_2(
+    vision: Vision, store: Path, album: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").touch()
+    cases: list[tuple[tuple[object, ...], str]] = [
+        (("search", "red", "--store", store, "-k", 0), "k must be a whole number of at least 1, got 0."),
+        (("search", "", "--store", store), "query must be some words, got an empty text."),
+        (("search", "red", "--store", tmp_path / "no"), "must be a folder with an index, got nothing there"),
+        (("search", "red", "--store", album), "must be a folder with an index, got a folder without one"),
+        (("search", "red", "--store", store, "--sheet", "x.txt"), "contact sheet must be a .jpg, .jpeg,"),
+        (
+            ("index", tmp_path / "no", "--store", store),
+            "no: photo folder must be a folder, got nothing there",
+        ),
+        (("index", album / "red.png", "--store", store), "must be a folder, got a file; check the path."),
+        (("index", album, "--store", tmp_path / "full"), "must be a new or empty folder, got one with other"),
+        (("index", album, "--store", store, "--batch-size", 0), "batch_size must be a whole number"),
+    ]
+    for arguments, message in cases:
+        outcome = vision(*arguments)
+        assert (outcome.code, outcome.out) == (2, ""), arguments
+        *_, last = outcome.err.strip().splitlines()
+        assert last.startswith("error: "), arguments
+        assert message in last
+
+
+def test_a_missing_option_is_exit_code_2(vision: Vision) -> None:
+    outcome = vision("search", "red")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--store" in outcome.err
+
+
+def test_an_empty_folder_makes_an_empty_index(vision: Vision, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    made = vision("index", tmp_path / "empty", "--store", tmp_path / "s")
+    assert made.out.startswith("added 0, unchanged 0, removed 0, failed 0\n")
+    assert vision("search", "red", "--store", tmp_path / "s", "--json").out.strip() == "[]"
+    nothing = vision("search", "red", "--store", tmp_path / "s")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert "holds no pictures" in nothing.err
+
+
+def test_models_lists_names_and_what_they_need(vision: Vision, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vision.backbones import known_models
+
+    known = known_models()  # once, as going through all of timm takes seconds
+    monkeypatch.setattr("vision.backbones.known_models", lambda: known)
+    lines = vision("models").out.splitlines()
+    assert lines[0].split() == ["searched", "by", "numbers", "weights", "model"]
+    assert re.split(r"  +", lines[1].rstrip()) == ["words, pictures", "384", "installed", "embedded:lite"]
+    some = vision("models", "b-32/LAION2B")
+    assert [line.split()[-1] for line in some.out.splitlines()[1:3]] == [
+        "clip:ViT-B-32/laion2b_e16",
+        "clip:ViT-B-32/laion2b_s34b_b79k",
+    ]
+    nothing = vision("models", "zzz")
+    assert (nothing.code, nothing.out) == (2, "")
+    assert "error: TEXT must be part of a model's name, got 'zzz'." in nothing.err
+
+
+def test_every_command_is_documented() -> None:
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    section = text.partition("\n## vision\n")[2].partition("\n## ")[0]
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
+    assert sorted(names) == ["demo", "index", "models", "search"]
+    for name in names:
+        assert f"### vision {name}\n\n    vision {name}" in section, f"{name} needs a section with an example"
+
+
+# Real processes
+
+
+def real(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vision.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT, check=False)
+
+
+def test_help_starts_without_heavy_libraries() -> None:
+    code = (
+        "import sys; sys.argv = ['vision', '--help']\n"
+        "from vision.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'timm', 'open_clip', 'numpy', 'PIL', 'qdrant_edge'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.endswith("heavy: []\n")
+    assert "Search your photographs" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_whole_run_in_real_processes(tmp_path: Path) -> None:
+    from vision.demo import packaged_photographs
+
+    (tmp_path / "photos").mkdir()
+    for path in packaged_photographs():
+        if path.stem in ("chelsea", "coffee", "rocket"):
+            (tmp_path / "photos" / path.name).symlink_to(path)
+    (tmp_path / "photos/empty.jpg").touch()
+    made = real("index", tmp_path / "photos", "--store", tmp_path / "s")
+    assert (made.returncode, made.stderr.count("error")) == (0, 0)
+    assert "added 3, unchanged 0, removed 0, failed 1\n" in made.stdout
+    found = real("search", "a cup of coffee", "--store", tmp_path / "s", "-k", 1, "--json")
+    assert found.returncode == 0
+    assert [hit["path"] for hit in json.loads(found.stdout)] == [f"{tmp_path}/photos/coffee.png"]
+
+
+def test_an_unknown_model_offers_names_and_makes_no_store(album: Path, tmp_path: Path) -> None:
+    refused = real("index", album, "--store", tmp_path / "s", "--model", "embeded:lite")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "error: model name must be" in refused.stderr
+    assert "embedded:" in refused.stderr
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_class_names_find_their_photographs(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R@1 of "a photo of a NAME" (open_clip's names) among 250 photographs, by way of the command."""
+    from timm.data import ImageNetInfo
+
+    from vision.backbones.open_clip_data import imagenet_class_names
+    from vision.retrieval import ImageIndex
+
+    monkeypatch.setattr(
+        sys, "argv", ["vision", "index", str(shared_data / "photos"), "--store", str(tmp_path / "s")]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    assert "added 250, unchanged 0, removed 0, failed 0" in capsys.readouterr().out
+    synsets = ImageNetInfo("imagenet-1k").label_names()
+    photos = sorted((shared_data / "photos").iterdir())
+    names = [imagenet_class_names()[synsets.index(path.name.partition("_")[0])] for path in photos]
+    with ImageIndex.open(tmp_path / "s") as index:
+        queries = index.backbone.encode_text([f"a photo of a {name}" for name in names]).numpy()
+        found = [index.search(query_E, k=1)[0].path for query_E in queries]
+        assert index.search(f"a photo of a {names[7]}", k=1)[0].path == found[7]
+    recall = sum(map(Path.samefile, found, photos)) / len(photos)
+    print(f"R@1 {recall:.3f}")
+    assert len(photos) == 250
+    assert recall >= 0.88
