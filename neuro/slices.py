@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -25,12 +26,19 @@ from vision.backbones import Backbone
 SIDE = 64  # pixels; a slice of 4 mm voxels fits without being enlarged, a finer one is averaged down
 SLICES_PER_AXIS = 3
 FRAME_EVERY_S = 6.0  # the signal is band-passed below 0.1 Hz: frames closer than 5 s say little that is new
+CHUNK = 16  # frames that go through the encoder together
 RANGE_Z = 3.0  # typical fluctuations of +-3 fill the range from black to white
 
 
 def slice_features(run: CachedRun, backbone: Backbone) -> NDArray[np.float32]:
     """One run -> (2 * S * F,): for each slice, temporal mean and log standard deviation of its features."""
-    features_TSF = np.stack([_frame_features(frame_SHW, backbone) for frame_SHW in slice_pictures(run)])
+    frames = iter(slice_pictures(run))
+    features_TSF = np.concatenate(
+        [
+            _frame_features(np.stack(chunk), backbone)
+            for chunk in iter(lambda: list(islice(frames, CHUNK)), [])
+        ]
+    )
     mean_SF = features_TSF.mean(0)
     log_std_SF = np.log(features_TSF.std(0) + 1e-3)
     return np.concatenate([mean_SF.ravel(), log_std_SF.ravel()]).astype(np.float32)
@@ -57,9 +65,11 @@ def slice_logistic() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000, class_weight="balanced"))
 
 
-def _frame_features(frame_SHW: NDArray[np.float32], backbone: Backbone) -> NDArray[np.float32]:
-    pixels_SCHW = torch.from_numpy(frame_SHW)[:, None].expand(-1, 3, -1, -1)
-    return backbone.image_features(pixels_SCHW).float().cpu().numpy()
+def _frame_features(frames_TSHW: NDArray[np.float32], backbone: Backbone) -> NDArray[np.float32]:
+    """Slices of several frames (T, S, H, W), shown grey -> (T, S, F)."""
+    pixels_BCHW = torch.from_numpy(frames_TSHW).flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
+    features_BF = backbone.image_features(pixels_BCHW).cpu().numpy()
+    return features_BF.reshape(*frames_TSHW.shape[:2], -1)
 
 
 def _slice_places(mask_XYZ: NDArray[np.bool_]) -> list[tuple[int, int]]:

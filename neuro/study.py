@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -42,8 +42,8 @@ class StudyConfig:
 
     backbone: str = DEFAULT_BACKBONE
     slice_backbone: str | None = None
-    tubelet: TubeletSpec = TubeletSpec()
-    training: TrainingConfig = TrainingConfig()
+    tubelet: TubeletSpec = field(default_factory=TubeletSpec)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     folds: int = 5
     seed: int = 0
     device: str = "auto"

@@ -26,7 +26,7 @@ class TrainingConfig:
         clip_norm: largest norm of the gradient.
     """
 
-    epochs: int = 12
+    epochs: int = 8
     batch_size: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

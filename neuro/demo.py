@@ -1,0 +1,90 @@
+"""The brain half of the demo: simulate a two-site cohort, prepare it, evaluate, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from data.cache import prepare
+from data.clean import Recipe
+from data.cohort import Cohort
+from data.simulate import SimulationSpec, iter_simulate
+from neuro.conduct import conduct
+from neuro.evaluate import Evaluation
+from neuro.report import verdict
+from neuro.study import StudyConfig
+
+DEMO_SUBJECTS, DEMO_EFFECT = 60, 0.7
+SLICE_MODEL = "embedded:lite"  # where the picture half has loaded it, this is the same instance
+# Sixty frames leave few degrees of freedom: six motion parameters are what such a run can pay for.
+DEMO_RECIPE = Recipe(confounds="6p")
+WORKERS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """Where the demo put things, and what it found."""
+
+    derivative: Path
+    cache: Path
+    report: Path
+    evaluation: Evaluation
+
+
+def run(
+    out: str | Path,
+    *,
+    subjects: int = DEMO_SUBJECTS,
+    effect: float = DEMO_EFFECT,
+    seed: int = 0,
+    config: StudyConfig | None = None,
+) -> DemoResult:
+    """Simulate, prepare, evaluate and report under `out`, reusing what an earlier demo left there.
+
+    Args:
+        out: folder of the demo.
+        subjects: people to simulate at two sites.
+        effect: share of amplitude and coupling that patients lose in the posterior putamen; 0 for none.
+        seed: of the simulation, the folds and the training.
+        config: of the study; by default small enough for two cores, with `embedded:lite` looking at slices.
+    """
+    spec = SimulationSpec(subjects=subjects, effect_amplitude=effect, effect_coupling=effect, seed=seed)
+    config = config or StudyConfig(slice_backbone=SLICE_MODEL, seed=seed)
+    folder = Path(out) / f"{subjects}-people-effect-{effect:g}-seed-{seed}"
+    derivative, cache_folder = folder / "derivative", folder / "cache"
+    console = Console(stderr=True)
+    if not derivative.is_dir():
+        runs = iter_simulate(derivative, spec, workers=WORKERS)
+        for _ in track(runs, "Simulating people", total=subjects, console=console):
+            pass
+    cache = prepare(Cohort.from_derivatives(derivative), DEMO_RECIPE, cache_folder)
+    command = f"neuro demo --subjects {subjects} --effect {effect:g} --seed {seed}"
+    evaluation = conduct(
+        cache, config, out, planted=derivative / "planted_mask.nii.gz" if effect else None, command=command
+    )
+    return DemoResult(
+        derivative=derivative, cache=cache_folder, report=Path(out) / "report.html", evaluation=evaluation
+    )
+
+
+def show(evaluation: Evaluation, console: Console) -> None:
+    """Print the results as a table, and the verdict in words."""
+    table = Table(title="Told apart from controls, by person, out of fold")
+    table.add_column("model")
+    for name in ("AUC", "95 % interval", "balanced accuracy"):
+        table.add_column(name, justify="right")
+    for outcome in evaluation.outcomes:
+        auc = outcome.auc
+        table.add_row(
+            outcome.name,
+            f"{auc.estimate:.3f}",
+            f"{auc.low:.3f} to {auc.high:.3f}",
+            f"{outcome.balanced_accuracy:.3f}",
+        )
+    console.print(table)
+    for line in verdict(evaluation):
+        console.print(line)

@@ -1,0 +1,182 @@
+"""The report of an evaluation: one self-contained HTML file, pictures inside, nothing fetched."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data.cache import Cache
+from neuro.evaluate import Evaluation, Outcome, results_table
+from neuro.figures import auc_forest, brain_map, roc_curves, score_strips
+from neuro.study import SLICES, TRANSFORMER, StudyConfig
+
+LIBRARIES = ("torch", "timm", "nilearn", "nibabel", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportInputs:
+    """What a report is made of.
+
+    Attributes:
+        cache: the prepared cohort.
+        config: of the study.
+        evaluation: its results; the Transformer is among them.
+        votes: NIfTI image of the vote map, or None.
+        planted: NIfTI image of the region where a simulation planted its effect, or None.
+        command: what repeats it.
+        words: title, and what kind of cohort it is.
+    """
+
+    cache: Cache
+    config: StudyConfig
+    evaluation: Evaluation
+    votes: Any | None = None
+    planted: Any | None = None
+    command: str = ""
+    title: str = "Parkinson's disease or control, from resting-state fMRI"
+    lead: str = ""
+
+
+def write_report(inputs: ReportInputs, path: str | Path) -> Path:
+    """Write the HTML file, whole or not at all, and return its path."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    source = resources.files("neuro").joinpath("report.html.j2").read_text(encoding="utf-8")
+    html = environment.from_string(source).render(**_content(inputs))
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def _content(inputs: ReportInputs) -> dict[str, Any]:
+    evaluation = inputs.evaluation
+    focus = outcome_named(evaluation, TRANSFORMER)
+    votes = brain_map(inputs.votes, inputs.planted) if inputs.votes is not None else None
+    return {
+        "title": inputs.title,
+        "lead": inputs.lead or _cohort_in_words(inputs.cache),
+        "verdict": verdict(evaluation),
+        "results": results_table(evaluation).to_dict("records"),
+        "focus": focus.name,
+        "figures": {
+            "forest": auc_forest(evaluation),
+            "roc": roc_curves(evaluation),
+            "strips": score_strips(evaluation, focus, inputs.cache.table["site"].to_numpy()),
+            "map": votes,
+        },
+        "planted": inputs.planted is not None,
+        "cohort": _cohort_rows(inputs.cache.table),
+        "excluded": inputs.cache.excluded,
+        "protocol": _protocol(inputs),
+    }
+
+
+def outcome_named(evaluation: Evaluation, name: str) -> Outcome:
+    """The outcome of a contender."""
+    return next(o for o in evaluation.outcomes if o.name == name)
+
+
+def verdict(evaluation: Evaluation) -> list[str]:
+    """What the intervals allow to be said, in sentences."""
+    focus = outcome_named(evaluation, TRANSFORMER)
+    lines = [
+        f"The {TRANSFORMER} tells patients from controls with AUC {focus.auc}: {_against_chance(focus)}."
+    ]
+    rivals = [o for o in evaluation.outcomes if o is not focus and o.name != "majority"]
+    lines += [
+        f"{rival.name[0].upper()}{rival.name[1:]}: AUC {rival.auc}, {_against_chance(rival)}."
+        for rival in rivals
+    ]
+    best = max(rivals, key=lambda o: o.auc.estimate, default=None)
+    if best is not None:
+        lines.append(_against_rival(focus, best))
+    return lines
+
+
+def _against_chance(outcome: Outcome) -> str:
+    if outcome.auc.low > 0.5:
+        return "above chance"
+    return "below chance" if outcome.auc.high < 0.5 else "not told from chance"
+
+
+def _against_rival(focus: Outcome, rival: Outcome) -> str:
+    if focus.auc.low > rival.auc.high:
+        return f"Its interval lies above that of the best of the others ({rival.name})."
+    if focus.auc.high < rival.auc.low:
+        return f"Its interval lies below that of the best of the others ({rival.name})."
+    return f"Its interval overlaps that of the best of the others ({rival.name}): no difference is shown."
+
+
+def _cohort_in_words(cache: Cache) -> str:
+    people = cache.table.drop_duplicates("participant_id")
+    patients = int((people["label"] == 1).sum())
+    sites = people["site"].nunique()
+    return f"{patients} patients and {len(people) - patients} controls from {sites} site{'s' * (sites != 1)}."
+
+
+def _cohort_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for (site, label), part in table.groupby(["site", "label"], sort=True):
+        people = part.drop_duplicates("participant_id")
+        female = people["sex"].str.upper().str.startswith("F")
+        rows.append(
+            {
+                "site": site,
+                "group": "patients" if label == 1 else "controls",
+                "people": len(people),
+                "runs": len(part),
+                "age": f"{people['age'].mean():.1f} ± {people['age'].std():.1f}",
+                "female": f"{female.mean():.0%}",
+                "fd": f"{part['fd_mean'].mean():.2f} mm",
+            }
+        )
+    return rows
+
+
+def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
+    cache, config = inputs.cache, inputs.config
+    tubelet, training = config.tubelet, config.training
+    found = [
+        (
+            "Split",
+            f"{config.folds} folds by person, stratified by group and site (seed {config.seed}); scaling and"
+            " every other learned step inside the training fold; the same folds for every model",
+        ),
+        ("Interval", "2,000 bootstrap samples of people within folds; training variance is not in it"),
+        ("Cleaning", cache.identity),
+        ("Transformer", backbone_in_words(config.backbone)),
+        (
+            "Tokens",
+            f"cubes of {tubelet.patch_mm:g} mm over {tubelet.frames} frames; only those that touch the brain",
+        ),
+        (
+            "Training",
+            f"{training.epochs} epochs, batches of {training.batch_size}, AdamW at"
+            f" {training.learning_rate:g}, weight decay {training.weight_decay:g}, seed {config.seed}",
+        ),
+    ]
+    if any(o.name == SLICES for o in inputs.evaluation.outcomes):
+        found.append(
+            ("Frozen pictures", f"{config.slice_backbone} sees slices of the runs; nothing in it is trained")
+        )
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    found.append(("Versions", f"chiasm {version('chiasm')}, Python {platform.python_version()}, {versions}"))
+    if inputs.command:
+        found.append(("Command", inputs.command))
+    return found
+
+
+def backbone_in_words(name: str) -> str:
+    """What kind of start a backbone gives the Transformer."""
+    if name.startswith("scratch:"):
+        return f"{name}: a small Vision Transformer initialised from scratch, with no pretrained weights"
+    return f"{name}: pretrained on pictures, its patch embedding inflated to space and time, then fine-tuned"

@@ -1,0 +1,59 @@
+"""Where the Transformer found the difference: votes of tokens back in the brain, out of fold -> NIfTI.
+
+The readout is a sum of votes, one a token. The map is the mean vote over the patients' runs minus that over
+the controls', each run seen only by the model of the fold in which it was tested. It says where the last
+layer read the difference; attention has mixed tokens before that, so it is a pointer and not a proof.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from data.cached_run import CachedRun
+from data.errors import ParameterError
+from neuro.classify import ParkinsonClassifier
+from neuro.evaluate import Evaluation
+from neuro.tokens import TubeletRun, collate, untokenize
+
+
+def vote_map(evaluation: Evaluation, classifiers: list[ParkinsonClassifier], runs: list[TubeletRun]) -> Any:
+    """Mean votes of positive runs minus those of negative runs, (X, Y, Z) float32.
+
+    Args:
+        evaluation: gives the folds and the labels.
+        classifiers: the fitted Transformer of each fold.
+        runs: all runs, in the evaluation's order.
+
+    Raises:
+        ParameterError: the runs are not on one grid.
+    """
+    if len({run.shape for run in runs}) != 1:
+        raise ParameterError("runs", must_be="on one grid for a common map", got="several grids")
+    total_XYZ = np.zeros(runs[0].shape, dtype=np.float32)
+    counts = np.bincount(evaluation.labels, minlength=2)
+    for (_, test), classifier in zip(evaluation.folds, classifiers, strict=True):
+        for i in test:
+            label = evaluation.labels[i]
+            share = (1 if label == 1 else -1) / counts[label]
+            total_XYZ += share * untokenize(runs[i], run_votes(classifier, runs[i])[:, None])
+    return total_XYZ
+
+
+@torch.inference_mode()
+def run_votes(classifier: ParkinsonClassifier, run: TubeletRun) -> np.ndarray:
+    """Mean vote of each token of a run over its clips (N,); with the bias they add up to the run's logit."""
+    model = classifier.model_
+    device = next(model.parameters()).device
+    starts = run.clip_starts()
+    votes: np.ndarray = model.votes(collate([run] * len(starts), starts).to(device)).mean(0).cpu().numpy()
+    return votes
+
+
+def as_image(volume_XYZ: np.ndarray, run: CachedRun) -> Any:
+    """A volume on a run's grid as a NIfTI image."""
+    import nibabel as nib
+
+    return nib.Nifti1Image(volume_XYZ.astype(np.float32), run.affine)
