@@ -84,8 +84,10 @@ def test_transformers_of_another_build_are_pictures_only(arch: str) -> None:
     ("name", "hint"),
     [
         ("scratch:vit_tiny_patch16_225", "vit_tiny_patch16_224"),
-        ("scrach:vit_tiny_patch16_224", "scratch:"),
-        ("vit_tiny_patch16_224", "KIND:MODEL"),
+        ("scrach:vit_tiny_patch16_224", "one of the kinds embedded, clip, timm, local, scratch"),
+        ("embeded:lite", "did you mean embedded:lite"),
+        ("ViT-B-32/openai", "clip:ViT-B-32/openai"),
+        ("vit_small_patch14_dinov2", "timm:vit_small_patch14_dinov2.lvd142m"),
         ("scratch:", "KIND:MODEL"),
     ],
 )

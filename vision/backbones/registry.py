@@ -86,12 +86,11 @@ def load_backbone(
     """
     prefix, colon, rest = name.partition(":")
     if not colon or not rest or prefix not in LOADERS:
-        examples = [f"{known}:" for known in LOADERS]
         raise UnknownNameError(
             "model name",
-            must_be=f"KIND:MODEL with one of the kinds {', '.join(examples)}",
+            must_be=f"KIND:MODEL with one of the kinds {', '.join(LOADERS)}",
             got=repr(name),
-            do=nearest(name, examples) or "`vision models` lists what there is",
+            do=f"{_nearest_names(name)} `vision models` lists what there is".strip(),
         )
     place, kind = resolve_device(device), resolve_dtype(dtype)
     if not shared or prefix == "scratch":
@@ -101,6 +100,12 @@ def load_backbone(
         if key not in _shared:
             _shared[key] = _load(prefix, rest, seed, place, kind)
         return _shared[key]
+
+
+def _nearest_names(name: str) -> str:
+    from vision.backbones.catalog import known_models
+
+    return nearest(name, (model.name for model in known_models()))
 
 
 def _load(prefix: str, rest: str, seed: int, device: torch.device, dtype: torch.dtype) -> Backbone:
