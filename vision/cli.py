@@ -35,7 +35,7 @@ def index(
         str | None,
         typer.Option(help=f"Model name; by default the store's own, {DEFAULT_MODEL} for a new store."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures embedded and stored together.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Pictures embedded and stored together.")] = 16,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read files again whose size and time are as before.")
     ] = False,

@@ -260,11 +260,17 @@ def test_the_whole_run_in_real_processes(tmp_path: Path) -> None:
     assert [hit["path"] for hit in json.loads(found.stdout)] == [f"{tmp_path}/photos/coffee.png"]
 
 
-def test_an_unknown_model_offers_names_and_makes_no_store(album: Path, tmp_path: Path) -> None:
-    refused = real("index", album, "--store", tmp_path / "s", "--model", "embeded:lite")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "error: model name must be" in refused.stderr
-    assert "embedded:" in refused.stderr
+def test_an_unknown_model_offers_names_and_makes_no_store(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["vision", "index", str(album), "--store", str(tmp_path / "s"), "--model", "embeded:lite"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ending:
+        main()
+    printed = capsys.readouterr()
+    assert (ending.value.code, printed.out) == (2, "")
+    assert "error: model name must be" in printed.err
+    assert "embedded:" in printed.err
     assert not (tmp_path / "s").exists()
 
 

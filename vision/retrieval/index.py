@@ -242,6 +242,7 @@ class ImageIndex:
 def _with_total(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:
     if progress is None:
         return None
+    progress(0, total)
     return lambda done: progress(done, max(done, total))
 
 

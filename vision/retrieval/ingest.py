@@ -47,7 +47,7 @@ class IngestOptions:
         rehash: read every file again, also where size and time of change are those of the last run.
     """
 
-    batch_size: int = 32
+    batch_size: int = 16
     decode_workers: int | None = None
     rehash: bool = False
 
