@@ -133,7 +133,6 @@ def brain_map(image: Any, planted: Any | None) -> str:
         if planted is not None:
             display.add_contours(planted, levels=[0.5], colors="#ffd166", linewidths=1.5)
         uri = _uri(figure, "png")
-        display.close()
         return uri
 
 
