@@ -20,7 +20,13 @@ from neuro.vote_map import as_image, vote_map
 
 
 def conduct(
-    cache: Cache, config: StudyConfig, out: str | Path, *, planted: Path | None = None, command: str = ""
+    cache: Cache,
+    config: StudyConfig,
+    out: str | Path,
+    *,
+    planted: Path | None = None,
+    command: str = "",
+    remark: str = "",
 ) -> Evaluation:
     """Compare the contenders and write what was found into `out`.
 
@@ -30,6 +36,7 @@ def conduct(
         out: folder for results.json, votes.nii.gz and report.html; earlier ones there are replaced.
         planted: mask of the region where a simulation planted its effect, drawn on the map.
         command: what repeats it, for the report.
+        remark: what a reader of the report must know of the cohort before any figure.
 
     Raises:
         ParameterError: too few people for the folds, or runs that cannot be cut.
@@ -55,6 +62,7 @@ def conduct(
         votes=votes,
         planted=_read(planted) if planted is not None else None,
         command=command,
+        remark=remark,
     )
     write_report(inputs, folder / "report.html")
     return evaluation

@@ -64,11 +64,22 @@ def run(
     cache = prepare(Cohort.from_derivatives(derivative), DEMO_RECIPE, cache_folder)
     command = f"neuro demo --subjects {subjects} --effect {effect:g} --seed {seed}"
     evaluation = conduct(
-        cache, config, out, planted=derivative / "planted_mask.nii.gz" if effect else None, command=command
+        cache,
+        config,
+        out,
+        planted=derivative / "planted_mask.nii.gz" if effect else None,
+        command=command,
+        remark=_remark(effect),
     )
     return DemoResult(
         derivative=derivative, cache=cache_folder, report=Path(out) / "report.html", evaluation=evaluation
     )
+
+
+def _remark(effect: float) -> str:
+    if not effect:
+        return "Simulated, with no effect: whatever tells these groups apart is chance."
+    return f"Simulated: patients lose {effect:.0%} of amplitude and coupling in the posterior putamen."
 
 
 def show(evaluation: Evaluation, console: Console) -> None:

@@ -30,7 +30,8 @@ class ReportInputs:
         votes: NIfTI image of the vote map, or None.
         planted: NIfTI image of the region where a simulation planted its effect, or None.
         command: what repeats it.
-        words: title, and what kind of cohort it is.
+        remark: what a reader must know of the cohort before any figure.
+        title: of the report.
     """
 
     cache: Cache
@@ -39,8 +40,8 @@ class ReportInputs:
     votes: Any | None = None
     planted: Any | None = None
     command: str = ""
+    remark: str = ""
     title: str = "Parkinson's disease or control, from resting-state fMRI"
-    lead: str = ""
 
 
 def write_report(inputs: ReportInputs, path: str | Path) -> Path:
@@ -63,7 +64,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
     votes = brain_map(inputs.votes, inputs.planted) if inputs.votes is not None else None
     return {
         "title": inputs.title,
-        "lead": inputs.lead or _cohort_in_words(inputs.cache),
+        "lead": f"{_cohort_in_words(inputs.cache)} {inputs.remark}".strip(),
         "verdict": verdict(evaluation),
         "results": results_table(evaluation).to_dict("records"),
         "focus": focus.name,

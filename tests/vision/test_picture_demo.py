@@ -27,6 +27,7 @@ def test_it_answers_and_draws_and_goes_on_where_it_was(
     assert best["a cup of coffee"] == "coffee.png"
     assert best["a space rocket launching"] == "rocket.jpg"
     assert best["a man taking a photograph"] == "camera.png"
+    assert best["coins"] == "coins.png"
     for answer in first.answers:
         assert answer.query in out
         assert answer.sheet.parent == tmp_path / "out/pictures"
