@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from data.cache import Cache
@@ -25,6 +26,7 @@ from neuro.tokens import TubeletSpec
 from neuro.training import TrainingConfig
 from vision.backbones import load_backbone
 from vision.backbones.checkpoint import save_backbone
+from vision.backbones.registry import resolve_device
 
 FORMAT = 1
 SHARED_PART = "backbone."  # state of the trunk, which is saved in a folder of its own
@@ -89,20 +91,14 @@ def load_run(path: str | Path, device: str = "auto") -> TrainedRun:
 
     Raises:
         BadFileError: the folder is no run, or a file of it is damaged.
+        ParameterError: there is no such device.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     folder = Path(path)
+    resolve_device(device)  # a wrong device is not the folder's fault
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        own = load_file(folder / "brain.safetensors")
-        spec = TubeletSpec(**facts["tubelet"])
-        x, y, z = facts["patch_voxels"]
-        backbone = load_backbone(f"local:{folder / 'backbone'}", device=device, shared=False)
-        model = BrainTransformer(backbone, patch_voxels=(x, y, z), frames=spec.frames)
-        own |= {SHARED_PART + key: value for key, value in backbone.state_dict().items()}
-        model.load_state_dict(own)
+        return _load(folder, device)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise BadFileError(
             "run",
@@ -111,11 +107,27 @@ def load_run(path: str | Path, device: str = "auto") -> TrainedRun:
             do="name another, or train again",
             path=folder,
         ) from error
+
+
+def _load(folder: Path, device: str) -> TrainedRun:
+    from safetensors.torch import load_file
+
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if facts["format"] != FORMAT:
+        raise ValueError(f"format {facts['format']}, of another version of Chiasm")
+    own = load_file(folder / "brain.safetensors")
+    spec = TubeletSpec(**facts["tubelet"])
+    x, y, z = facts["patch_voxels"]
+    backbone = load_backbone(f"local:{folder / 'backbone'}", device=device, shared=False)
+    model = BrainTransformer(backbone, patch_voxels=(x, y, z), frames=spec.frames)
+    own |= {SHARED_PART + key: value for key, value in backbone.state_dict().items()}
+    model.load_state_dict(own)
     classifier = ParkinsonClassifier(
         facts["backbone"], TrainingConfig(**facts["training"]), facts["seed"], device
     )
     classifier.model_ = model.to(backbone.device).eval()
-    classifier.classes_ = torch.tensor(facts["classes"]).numpy()
+    negative, positive = facts["classes"]
+    classifier.classes_ = np.array([negative, positive])
     classifier.losses_ = facts["losses"]
     return TrainedRun(
         classifier=classifier, recipe=Recipe(**facts["recipe"]), tubelet=spec, tr=facts["tr"], facts=facts
