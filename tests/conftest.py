@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Models in tests are tiny: threads would only get into each other's way, and into that of other processes.
+# OpenMP reads this once, when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,4 @@
-"""A small simulated cohort, made once: 12 people, 2 sites, voxels of 8 mm."""
+"""A small simulated cohort, made once: 12 people, 2 sites, voxels of 8 mm; and a model trained on it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from data.cache import Cache, prepare
 from data.clean import Recipe
 from data.cohort import Cohort
 from data.simulate import SimulationSpec, simulate
+from neuro.classify import ParkinsonClassifier
+from neuro.run_folder import save_run
+from neuro.study import StudyConfig, cut_runs, labels_and_people
+from neuro.tokens import TubeletRun
+from neuro.training import TrainingConfig
 
 TINY_BACKBONE = "scratch:vit_tiny_patch16_224/embed_dim=16,depth=1,num_heads=2"
 
@@ -24,3 +29,30 @@ def derivative(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(derivative: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     cohort = Cohort.from_derivatives(derivative)
     return prepare(cohort, Recipe(confounds="6p"), tmp_path_factory.mktemp("cache"), progress=False)
+
+
+@pytest.fixture(scope="session")
+def study() -> StudyConfig:
+    return StudyConfig(
+        backbone=TINY_BACKBONE,
+        training=TrainingConfig(epochs=2, learning_rate=1e-2),
+        folds=2,
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def tokens(cache: Cache, study: StudyConfig) -> list[TubeletRun]:
+    return cut_runs(cache, study.tubelet)
+
+
+@pytest.fixture(scope="session")
+def fitted(cache: Cache, study: StudyConfig, tokens: list[TubeletRun]) -> ParkinsonClassifier:
+    return study.classifier().fit(tokens, labels_and_people(cache)[0])
+
+
+@pytest.fixture(scope="session")
+def run_folder(
+    fitted: ParkinsonClassifier, cache: Cache, study: StudyConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return save_run(fitted, cache, study.tubelet, tmp_path_factory.mktemp("trained") / "run")

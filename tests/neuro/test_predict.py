@@ -1,0 +1,178 @@
+"""One new run through a trained model: the same answer as in training, or one clear error."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from data.cache import Cache
+from data.errors import BadFileError, ChiasmError, ParameterError
+from neuro.classify import ParkinsonClassifier
+from neuro.predict import predict
+from neuro.run_folder import TrainedRun, load_run
+from neuro.tokens import TubeletRun
+
+
+class Files(NamedTuple):
+    bold: Path
+    mask: Path
+    confounds: Path
+
+
+@pytest.fixture(scope="module")
+def trained(run_folder: Path) -> TrainedRun:
+    return load_run(run_folder, "cpu")
+
+
+@pytest.fixture
+def files(cache: Cache, tmp_path: Path) -> Files:
+    """The training run 2 under names of one's own, without a sidecar: TR comes from the header."""
+    row = cache.table.iloc[2]
+    found = Files(tmp_path / "bold.nii.gz", tmp_path / "mask.nii.gz", tmp_path / "confounds.tsv")
+    for name, path in found._asdict().items():
+        shutil.copyfile(row[name], path)
+    return found
+
+
+def refusal(trained: TrainedRun, files: Files, mask: Path | None = None) -> str:
+    with pytest.raises(ChiasmError) as caught:
+        predict(trained, files.bold, mask=mask or files.mask, confounds=files.confounds)
+    assert isinstance(caught.value, BadFileError | ParameterError)
+    return str(caught.value)
+
+
+def rewrite(path: Path, *, voxel_mm: float | None = None, tr: float | None = None, frames: int = 48) -> None:
+    image = nib.load(path)
+    data = np.asarray(image.dataobj)
+    affine = image.affine.copy()
+    if voxel_mm is not None:
+        affine[:3, :3] *= voxel_mm / 8
+    changed = nib.Nifti1Image(data[..., :frames] if data.ndim == 4 else data, affine)
+    changed.header.set_xyzt_units("mm", "sec")
+    if data.ndim == 4:
+        changed.header.set_zooms((*changed.header.get_zooms()[:3], tr or 2.0))
+    nib.save(changed, path)
+
+
+def test_a_training_run_gets_the_logit_of_training(
+    trained: TrainedRun, fitted: ParkinsonClassifier, tokens: list[TubeletRun], cache: Cache
+) -> None:
+    expected = fitted.decision_function(tokens)
+    for i in (0, 7):
+        row = cache.table.iloc[i]
+        found = predict(trained, row["bold"], mask=row["mask"], confounds=row["confounds"])
+        assert found.logit == pytest.approx(expected[i], abs=1e-5)
+        assert found.probability == pytest.approx(1 / (1 + math.exp(-expected[i])), abs=1e-5)
+        assert (found.bold, found.clips) == (Path(row["bold"]), 2)
+        assert found.recipe_identity == cache.identity
+    assert expected[0] != pytest.approx(expected[7], abs=1e-3)
+
+
+def test_names_do_not_matter_and_nothing_is_written(
+    trained: TrainedRun, files: Files, fitted: ParkinsonClassifier, tokens: list[TubeletRun]
+) -> None:
+    before = sorted(files.bold.parent.iterdir())
+    found = predict(trained, str(files.bold), mask=str(files.mask), confounds=str(files.confounds))
+    assert found.logit == pytest.approx(fitted.decision_function(tokens[2:3])[0], abs=1e-5)
+    assert sorted(files.bold.parent.iterdir()) == before
+
+
+def test_a_single_volume(trained: TrainedRun, files: Files) -> None:
+    image = nib.load(files.bold)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine), files.bold)
+    shape = image.shape[:3]
+    assert refusal(trained, files) == (
+        f"{files.bold}: run of fMRI must be 4-D (X, Y, Z, T), got 3-D of shape {shape};"
+        " give the preprocessed time series, not a single volume or a map."
+    )
+
+
+def test_a_file_cut_short(trained: TrainedRun, files: Files) -> None:
+    whole = files.bold.read_bytes()
+    files.bold.write_bytes(whole[: len(whole) // 2])
+    message = refusal(trained, files)
+    assert message.startswith(f"{files.bold}: ")
+    assert "must be 48 frames, as its header promises, got damaged compression" in message
+    assert message.endswith("; the file is cut short or damaged: copy or fetch it again.")
+
+
+def test_a_file_that_is_not_there(trained: TrainedRun, files: Files) -> None:
+    files.bold.unlink()
+    assert (
+        refusal(trained, files) == f"{files.bold}: image must be a file, got nothing there; check the path."
+    )
+
+
+def test_no_mask_and_a_missing_mask(trained: TrainedRun, files: Files, tmp_path: Path) -> None:
+    with pytest.raises(BadFileError) as caught:
+        predict(trained, files.bold, mask=None, confounds=files.confounds)
+    assert str(caught.value) == (
+        f"{files.bold}: brain mask must be given, got none; name the run's …_desc-brain_mask.nii.gz."
+    )
+    absent = tmp_path / "absent.nii.gz"
+    assert (
+        refusal(trained, files, absent)
+        == f"{absent}: brain mask must be a file, got nothing there; check the path."
+    )
+
+
+def test_a_mask_of_another_grid(trained: TrainedRun, files: Files) -> None:
+    image = nib.load(files.mask)
+    affine = image.affine.copy()
+    affine[0, 3] += 4
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), files.mask)
+    message = refusal(trained, files)
+    assert message.startswith(f"{files.mask}: brain mask's grid must be that of bold.nii.gz (affine [[")
+    assert message.endswith(
+        "; give the mask of the same space and resolution, or resample it with nearest neighbours."
+    )
+
+
+def test_another_repetition_time(trained: TrainedRun, files: Files) -> None:
+    rewrite(files.bold, tr=2.5)
+    assert refusal(trained, files) == (
+        f"{files.bold}: repetition time must be within 5 % of the training runs' 2 s, got 2.5 s;"
+        " resample the run in time, or train on runs like it."
+    )
+    rewrite(files.bold, tr=2.05)
+    predict(trained, files.bold, mask=files.mask, confounds=files.confounds)
+
+
+def test_the_sidecar_states_the_repetition_time(trained: TrainedRun, files: Files) -> None:
+    (files.bold.parent / "bold.json").write_text(json.dumps({"RepetitionTime": 3.0}))
+    assert "training runs' 2 s, got 3 s" in refusal(trained, files)
+
+
+def test_other_voxels(trained: TrainedRun, files: Files) -> None:
+    for path in (files.bold, files.mask):
+        rewrite(path, voxel_mm=4)
+    assert refusal(trained, files) == (
+        f"{files.bold}: voxels of a 16 mm cube must be (2, 2, 2) as in training, got (4, 4, 4);"
+        " resample the run to the training runs' voxel size."
+    )
+
+
+def test_confounds_that_are_absent_or_of_another_run(trained: TrainedRun, files: Files) -> None:
+    with pytest.raises(BadFileError, match="confounds table must be there for the strategy '6p', got none"):
+        predict(trained, files.bold, mask=files.mask, confounds=None)
+    lines = files.confounds.read_text().splitlines()
+    files.confounds.write_text("\n".join(lines[:-3]) + "\n")
+    assert (
+        refusal(trained, files)
+        == f"{files.confounds}: confounds table must be of 48 rows, one a frame, got 45 rows;"
+        " give the table of this very run."
+    )
+
+
+def test_a_run_that_is_too_short_is_named(trained: TrainedRun, files: Files) -> None:
+    rewrite(files.bold, frames=19)
+    lines = files.confounds.read_text().splitlines()
+    files.confounds.write_text("\n".join(lines[:20]) + "\n")
+    assert refusal(trained, files).startswith(f"{files.bold}: ")
