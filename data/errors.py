@@ -52,7 +52,7 @@ class UnknownNameError(ParameterError):
     """A name that no registry knows; the message offers the nearest known ones."""
 
 
-class MissingDependencyError(ChiasmError, ImportError):
+class MissingDependencyError(ChiasmError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 

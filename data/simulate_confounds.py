@@ -55,7 +55,7 @@ def framewise_displacement(motion_T6: Floats) -> NDArray[np.float64]:
 
 def _expand(table: pd.DataFrame) -> pd.DataFrame:
     """Each column with its temporal derivative and their squares (Satterthwaite et al. 2013)."""
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for name, series in table.items():
         step = series.diff()
         columns |= {

@@ -129,7 +129,8 @@ def template_brain(voxel_mm: int, n_local: int = 200) -> Brain:
 def _blobs(coords_V3: Floats, centres: object, width_mm: float) -> Floats:
     """Gaussian weights (V,) around the nearest of the centres."""
     squared = [((coords_V3 - np.asarray(c, np.float32)) ** 2).sum(1) for c in centres]  # type: ignore[attr-defined]
-    return np.exp(-np.min(squared, axis=0) / (2 * width_mm**2)).astype(np.float32)
+    weights_V: Floats = np.exp(-np.min(squared, axis=0) / (2 * width_mm**2)).astype(np.float32)
+    return weights_V
 
 
 def _inside_ellipsoids(coords_V3: Floats) -> NDArray[np.bool_]:
@@ -181,7 +182,7 @@ def _neural(brain: Brain, subject: Subject, n_frames: int, tr: float, rng: np.ra
     networks_KT = 0.9 * networks_KT + 0.4 * shared_T  # networks are never independent
     personal_K = np.exp(0.15 * rng.standard_normal((n_networks, 1), dtype=np.float32))
     personal_L = np.exp(0.15 * rng.standard_normal((n_local, 1), dtype=np.float32))
-    change_VT = 0.012 * brain.networks_VK @ (personal_K * networks_KT)
+    change_VT: Floats = 0.012 * brain.networks_VK @ (personal_K * networks_KT)
     change_VT += 0.005 * brain.locals_VL @ (personal_L * locals_LT)
     change_VT[brain.planted_V] = _putamen(brain, subject, networks_KT[0], own_2T)
     return change_VT
