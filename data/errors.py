@@ -27,7 +27,8 @@ class ChiasmError(Exception):
         self.path = Path(path) if path is not None else None
         place = f"{self.path}: " if self.path is not None else ""
         advice = f"; {do}" if do else ""
-        super().__init__(f"{place}{what} must be {must_be}, got {got}{advice}.")
+        message = f"{place}{what} must be {must_be}, got {got}{advice}"
+        super().__init__(message if message.endswith("?") else f"{message}.")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments would otherwise be lost on the way back from a worker process.

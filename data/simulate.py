@@ -75,15 +75,22 @@ def simulate(out: str | Path, spec: SimulationSpec | None = None, *, workers: in
 
 
 def iter_simulate(out: str | Path, spec: SimulationSpec | None = None, *, workers: int = 1) -> Iterator[str]:
-    """As `simulate`, giving each participant's id as its run is written (for a progress bar)."""
-    from joblib import Parallel, delayed
+    """As `simulate`, giving each participant's id as its run is written (for a progress bar).
 
-    spec, out = spec or SimulationSpec(), Path(out)
+    A folder that cannot be written to is refused at once, not at the first step.
+    """
+    out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ParameterError(
             "the folder to simulate into", must_be="new or empty", got="one with files in it", path=out,
             do="name another, or delete it",
         )  # fmt: skip
+    return _simulate(out, spec or SimulationSpec(), workers)
+
+
+def _simulate(out: Path, spec: SimulationSpec, workers: int) -> Iterator[str]:
+    from joblib import Parallel, delayed
+
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
