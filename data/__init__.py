@@ -1,1 +1,1 @@
-"""Files and cohorts: photographs, BIDS derivatives, NIfTI runs, caches, splits and simulation. No models here."""
+"""Files and cohorts: photographs, BIDS runs, NIfTI, caches, splits and simulation. No models here."""

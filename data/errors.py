@@ -1,7 +1,7 @@
 """One family of errors. Each says what was wrong, what was found, what was expected and what to do.
 
-Everything here ends a command line with exit code 2 and one line on standard error; anything else is a bug and
-keeps its traceback.
+Everything here ends a command line with exit code 2 and one line on standard error; anything else is a bug
+and keeps its traceback.
 """
 
 from __future__ import annotations
