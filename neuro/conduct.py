@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data.cache import Cache
 from data.cached_run import CachedRun
 from data.errors import ParameterError
+from data.nifti import open_image
 from neuro.evaluate import Contender, Evaluation, evaluate_steps, write_results
 from neuro.report import ReportInputs, outcome_named, write_report
 from neuro.study import TRANSFORMER, StudyConfig, contenders, labels_and_people, study_folds
@@ -40,10 +41,12 @@ def conduct(
 
     Raises:
         ParameterError: too few people for the folds, or runs that cannot be cut.
+        BadFileError: `planted` is no image.
     """
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     folds = study_folds(cache, config)
+    outline = open_image(planted) if planted is not None else None
+    folder.mkdir(parents=True, exist_ok=True)
     with _bars() as progress:
         rivals = contenders(cache, config, track=_tracker(progress))
         evaluation = _evaluate(rivals, cache, folds, progress)
@@ -60,7 +63,7 @@ def conduct(
         config=config,
         evaluation=evaluation,
         votes=votes,
-        planted=_read(planted) if planted is not None else None,
+        planted=outline,
         command=command,
         remark=remark,
     )
@@ -95,13 +98,8 @@ def _write_votes(evaluation: Evaluation, rivals: list[Contender], cache: Cache, 
     try:
         volume_XYZ = vote_map(evaluation, outcome_named(evaluation, TRANSFORMER).fitted, runs)
     except ParameterError:  # sites with different grids: each run still has its votes, but no common map
+        path.unlink(missing_ok=True)  # an earlier evaluation's map would not be of these figures
         return None
     image = as_image(volume_XYZ, cache.run(0))
     nib.save(image, path)
     return image
-
-
-def _read(path: Path) -> Any:
-    import nibabel as nib
-
-    return nib.load(path)
