@@ -33,6 +33,7 @@ def _style() -> Iterator[None]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "savefig.bbox": "tight",
+        "text.parse_math": False,  # the name of a site may hold dollar signs
     }
     with mpl.rc_context(style):
         yield
