@@ -1,4 +1,4 @@
-"""The protocol: nobody on both sides, everything learned inside the fold, figures that can be checked by hand."""
+"""The protocol: nobody on both sides, everything learned inside the fold, figures checked by hand."""
 
 from __future__ import annotations
 

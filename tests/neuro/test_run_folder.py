@@ -170,5 +170,5 @@ def test_a_run_json_that_lacks_something_is_one_clear_error(copy: Path, key: str
 
 
 def test_a_wrong_device_is_not_the_folders_fault(run_folder: Path) -> None:
-    with pytest.raises(ParameterError, match="device must be .*, got 'abacus'"):
+    with pytest.raises(ParameterError, match=r"device must be .*, got 'abacus'"):
         load_run(run_folder, "abacus")

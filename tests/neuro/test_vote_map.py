@@ -1,0 +1,76 @@
+"""The map of votes: sums that must come out, against a loop over voxels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.cache import Cache
+from data.errors import ParameterError
+from neuro.classify import ParkinsonClassifier
+from neuro.evaluate import Contender, Evaluation, evaluate
+from neuro.study import TRANSFORMER, StudyConfig, labels_and_people, study_folds
+from neuro.tokens import TubeletRun
+from neuro.training import run_logit
+from neuro.vote_map import as_image, run_votes, vote_map
+
+
+@pytest.fixture(scope="module")
+def evaluation(cache: Cache, study: StudyConfig, tokens: list[TubeletRun]) -> Evaluation:
+    rival = Contender(name=TRANSFORMER, estimator=study.classifier(), X=tokens)
+    return evaluate([rival], *labels_and_people(cache), study_folds(cache, study))
+
+
+def test_votes_and_bias_add_up_to_the_logit(fitted: ParkinsonClassifier, tokens: list[TubeletRun]) -> None:
+    for run in tokens:
+        votes = run_votes(fitted, run)
+        assert votes.shape == (len(run.centres_N3),)
+        assert votes.std() > 0
+        total = votes.sum() + fitted.model_.readout.bias.item()
+        assert total == pytest.approx(run_logit(fitted.model_, run), abs=1e-4)
+
+
+def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[TubeletRun]) -> None:
+    """Voxel by voxel: mean over patients minus mean over controls, each by the model that had not seen it."""
+    models = evaluation.outcomes[0].fitted
+    sums = {label: np.zeros(tokens[0].shape) for label in (0, 1)}
+    for i, run in enumerate(tokens):
+        votes = run_votes(models[evaluation.fold_of[i]], run)
+        for cube, origin in enumerate(run.origins_N3):
+            for place, inside in enumerate(run.inside_NP[cube]):
+                if inside:
+                    voxel = origin + np.unravel_index(place, run.patch_voxels)
+                    sums[int(evaluation.labels[i])][tuple(voxel)] += votes[cube]
+    expected = sums[1] / 6 - sums[0] / 6
+    found = vote_map(evaluation, models, tokens)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert found.dtype == np.float32
+    assert np.abs(found).max() > 1e-3
+
+
+def test_the_model_of_the_other_fold_would_give_another_map(
+    evaluation: Evaluation, tokens: list[TubeletRun]
+) -> None:
+    models = evaluation.outcomes[0].fitted
+    out_of_fold, in_fold = (vote_map(evaluation, m, tokens) for m in (models, models[::-1]))
+    assert np.abs(out_of_fold - in_fold).max() > 1e-3
+
+
+def test_outside_the_brain_there_is_nothing(
+    evaluation: Evaluation, tokens: list[TubeletRun], cache: Cache
+) -> None:
+    volume = vote_map(evaluation, evaluation.outcomes[0].fitted, tokens)
+    brain = np.any([cache.run(i).mask_XYZ for i in range(len(cache))], axis=0)
+    assert not volume[~brain].any()
+    image = as_image(volume, cache.run(0))
+    np.testing.assert_array_equal(image.affine, cache.run(0).affine)
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), volume)
+
+
+def test_runs_on_several_grids_have_no_common_map(evaluation: Evaluation, tokens: list[TubeletRun]) -> None:
+    x, y, z = tokens[0].shape
+    mixed = [replace(tokens[0], shape=(x + 1, y, z)), *tokens[1:]]
+    with pytest.raises(ParameterError, match="runs must be on one grid for a common map, got several grids"):
+        vote_map(evaluation, evaluation.outcomes[0].fitted, mixed)
