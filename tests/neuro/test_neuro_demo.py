@@ -30,6 +30,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "WORKERS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("coarse")
 def test_the_demonstration_leaves_everything_and_goes_on_from_it(tmp_path: Path, study: StudyConfig) -> None:
     config = replace(study, training=TrainingConfig(epochs=1))
