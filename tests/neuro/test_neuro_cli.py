@@ -78,7 +78,9 @@ def test_every_command_is_documented() -> None:
     names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
     assert sorted(names) == ["demo", "evaluate", "predict", "prepare", "simulate", "train"]
     for name in names:
-        assert f"### neuro {name}\n\n    neuro {name}" in section, f"{name} needs a section with an example"
+        part = section.partition(f"### neuro {name}\n\n")[2].partition("\n### ")[0]
+        example = part.partition("\n\n")[0]  # the indented lines that come first
+        assert f"\n    neuro {name} " in f"\n{example}", f"{name} needs a section with an example"
 
 
 def test_simulate_refuses(neuro: Neuro, tmp_path: Path) -> None:
