@@ -150,7 +150,7 @@ def cleaning_operator(
             must_be=f"at least {LEAST_FREEDOM:g}",
             got=f"{left:.1f} from {kept_F.size} frames of {tr:g} s with {regressors.shape[1]} confounds"
             f" and the band {recipe._band or 'open'}",
-            do="take fewer confounds ('6p'), a wider band (low_pass=None) or longer runs",
+            do="take fewer confounds ('6p'), a wider band (low_pass=None, --low-pass 0) or longer runs",
         )
     return operator
 

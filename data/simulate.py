@@ -22,6 +22,8 @@ from data.errors import ParameterError
 from data.simulate_confounds import confounds_table
 from data.simulate_signal import FULL_COUPLING, SPACE, Brain, Subject, draw_run, template_brain
 
+VERSION = 1  # of the signal model: raise it when the same settings begin to give another cohort
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationSpec:
@@ -104,6 +106,19 @@ def _simulate(out: Path, spec: SimulationSpec, workers: int) -> Iterator[str]:
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def holds(folder: str | Path, spec: SimulationSpec) -> bool:
+    """Whether a folder is the finished simulation of just these settings, by this version of the model."""
+    try:
+        written = json.loads((Path(folder) / "simulation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(written == _settings(spec))
+
+
+def _settings(spec: SimulationSpec) -> dict[str, object]:
+    return {"version": VERSION, **asdict(spec)}
 
 
 def draw_participants(spec: SimulationSpec) -> pd.DataFrame:
@@ -193,7 +208,7 @@ def _write_shared_files(root: Path, spec: SimulationSpec, table: pd.DataFrame) -
         ],
     }
     _write_json(root / "dataset_description.json", description)
-    _write_json(root / "simulation.json", asdict(spec))
+    _write_json(root / "simulation.json", _settings(spec))
     table.to_csv(root / "participants.tsv", sep="\t", index=False, na_rep="n/a")
     planted_XYZ = np.zeros(brain.mask_XYZ.shape, dtype=np.uint8)
     planted_XYZ[brain.mask_XYZ] = brain.planted_V

@@ -164,12 +164,12 @@ def evaluate(
 
     from data.cache import Cache
     from neuro.conduct import conduct
-    from neuro.demo import show
+    from neuro.console import show_results
 
     config = _study(backbone, slices, epochs=epochs, folds=folds, seed=seed, device=device)
     command = shlex.join(["neuro", *sys.argv[1:]])
     evaluation = conduct(Cache.open(cache), config, out, planted=truth, command=command)
-    show(evaluation, Console())
+    show_results(evaluation, Console())
     print(f"report: {out / 'report.html'}")
 
 
@@ -206,11 +206,11 @@ def demo(
     """Simulate a two-site cohort, evaluate the brain Transformer beside its rivals, write report.html."""
     from rich.console import Console
 
+    from neuro.console import show_results
     from neuro.demo import run as run_demo
-    from neuro.demo import show
 
     result = run_demo(out, subjects=subjects, effect=effect, seed=seed)
-    show(result.evaluation, Console())
+    show_results(result.evaluation, Console())
     print(f"report: {result.report}")
 
 

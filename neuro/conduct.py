@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from data.cache import Cache
 from data.cached_run import CachedRun
 from data.errors import ParameterError
 from data.nifti import open_image
+from neuro.console import progress_bars
 from neuro.evaluate import Contender, Evaluation, evaluate_steps, write_results
 from neuro.report import ReportInputs, outcome_named, write_report
 from neuro.study import TRANSFORMER, StudyConfig, contenders, labels_and_people, study_folds
@@ -44,10 +44,12 @@ def conduct(
         BadFileError: `planted` is no image.
     """
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ParameterError("--out", must_be="a folder", got=f"a file, {folder}", do="name another")
     folds = study_folds(cache, config)
     outline = open_image(planted) if planted is not None else None
     folder.mkdir(parents=True, exist_ok=True)
-    with _bars() as progress:
+    with progress_bars() as progress:
         rivals = contenders(cache, config, track=_tracker(progress))
         evaluation = _evaluate(rivals, cache, folds, progress)
     votes = _write_votes(evaluation, rivals, cache, folder / "votes.nii.gz")
@@ -69,11 +71,6 @@ def conduct(
     )
     write_report(inputs, folder / "report.html")
     return evaluation
-
-
-def _bars() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 def _tracker(progress: Progress) -> Callable[[Iterable[CachedRun], str, int], Iterable[CachedRun]]:
@@ -100,6 +97,6 @@ def _write_votes(evaluation: Evaluation, rivals: list[Contender], cache: Cache, 
     except ParameterError:  # sites with different grids: each run still has its votes, but no common map
         path.unlink(missing_ok=True)  # an earlier evaluation's map would not be of these figures
         return None
-    image = as_image(volume_XYZ, cache.run(0))
+    image = as_image(volume_XYZ, runs[0])
     nib.save(image, path)
     return image

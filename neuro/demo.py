@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from data.cache import prepare
 from data.clean import Recipe
 from data.cohort import Cohort
-from data.simulate import SimulationSpec, iter_simulate
+from data.simulate import SimulationSpec, holds, iter_simulate
 from neuro.conduct import conduct
 from neuro.evaluate import Evaluation
-from neuro.report import verdict
 from neuro.study import StudyConfig
 
 DEMO_SUBJECTS, DEMO_EFFECT = 60, 0.7
@@ -57,7 +56,8 @@ def run(
     folder = Path(out) / f"{subjects}-people-effect-{effect:g}-seed-{seed}"
     derivative, cache_folder = folder / "derivative", folder / "cache"
     console = Console(stderr=True)
-    if not derivative.is_dir():
+    if not holds(derivative, spec):
+        shutil.rmtree(folder, ignore_errors=True)  # another version of the simulation: its runs are no use
         runs = iter_simulate(derivative, spec, workers=WORKERS)
         for _ in track(runs, "Simulating people", total=subjects, console=console):
             pass
@@ -80,22 +80,3 @@ def _remark(effect: float) -> str:
     if not effect:
         return "Simulated, with no effect: whatever tells these groups apart is chance."
     return f"Simulated: patients lose {effect:.0%} of amplitude and coupling in the posterior putamen."
-
-
-def show(evaluation: Evaluation, console: Console) -> None:
-    """Print the results as a table, and the verdict in words."""
-    table = Table(title="Told apart from controls, by person, out of fold")
-    table.add_column("model")
-    for name in ("AUC", "95 % interval", "balanced accuracy"):
-        table.add_column(name, justify="right")
-    for outcome in evaluation.outcomes:
-        auc = outcome.auc
-        table.add_row(
-            outcome.name,
-            f"{auc.estimate:.3f}",
-            f"{auc.low:.3f} to {auc.high:.3f}",
-            f"{outcome.balanced_accuracy:.3f}",
-        )
-    console.print(table)
-    for line in verdict(evaluation):
-        console.print(line)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
+from data.errors import ParameterError
 from data.splits import Fold, assert_no_leak
 from neuro.intervals import Interval, fold_auc
 
@@ -81,6 +82,7 @@ def evaluate(
 
     Raises:
         LeakError: a person stands on both sides of a fold.
+        ParameterError: a run is tested twice or never.
     """
     steps = evaluate_steps(contenders, labels, groups, folds)
     while True:
@@ -99,6 +101,11 @@ def evaluate_steps(
     for number, (train, test) in enumerate(folds):
         assert_no_leak(groups, train, test)
         fold_of[test] = number
+    tested = np.concatenate([test for _, test in folds])
+    if not np.array_equal(np.sort(tested), np.arange(len(labels))):
+        raise ParameterError(
+            "folds", must_be="such that every run is tested once", got=f"{len(tested)} tests"
+        )
     outcomes = []
     for contender in contenders:
         scores, fitted = np.zeros(len(labels)), []

@@ -46,9 +46,9 @@ def fold_auc(
 ) -> Interval:
     """AUC within folds and its percentile bootstrap interval.
 
-    People, not runs, are resampled, with replacement, within each fold and label: the interval says how the
-    figure would move with other people tested, the trained models given. It does not know how training on
-    other people would have moved it, and is therefore somewhat narrow.
+    People, not runs, are resampled, with replacement, within each label: the interval says how the figure
+    would move with other people tested, the trained models given. It does not know how training on other
+    people would have moved it, and is therefore somewhat narrow.
 
     Args:
         labels: 0 or 1 for each run (n,).
@@ -69,10 +69,11 @@ def fold_auc(
     rng = np.random.default_rng(seed)
     once = np.ones((1, len(people)))
     drawn = np.zeros((resamples, len(people)))
-    for p in pairs:
-        for side in (np.unique(p.positive_P), np.unique(p.negative_N)):
-            drawn[:, side] = rng.multinomial(len(side), np.full(len(side), 1 / len(side)), size=resamples)
-    low, high = np.percentile(_weighted_auc(pairs, drawn), [2.5, 97.5])
+    for sides in ([p.positive_P for p in pairs], [p.negative_N for p in pairs]):
+        side = np.unique(np.concatenate(sides))
+        drawn[:, side] = rng.multinomial(len(side), np.full(len(side), 1 / len(side)), size=resamples)
+    # A sample of very few people may hold no pair of a common fold: it says nothing.
+    low, high = np.nanpercentile(_weighted_auc(pairs, drawn), [2.5, 97.5])
     return Interval(estimate=float(_weighted_auc(pairs, once)[0]), low=float(low), high=float(high))
 
 
@@ -96,4 +97,5 @@ def _weighted_auc(pairs: list[_Pairs], weights_RG: NDArray[np.float64]) -> NDArr
         positive_RP, negative_RN = weights_RG[:, p.positive_P], weights_RG[:, p.negative_N]
         ordered += np.einsum("rp,pn,rn->r", positive_RP, p.ordered_PN, negative_RN)
         total += positive_RP.sum(1) * negative_RN.sum(1)
-    return ordered / total
+    auc_R: NDArray[np.float64] = np.divide(ordered, total, out=np.full(len(total), np.nan), where=total > 0)
+    return auc_R

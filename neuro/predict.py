@@ -71,7 +71,11 @@ def _clean(
 ) -> CachedRun:
     if mask is None:
         raise BadFileError(
-            "brain mask", must_be="given", got="none", do="name the run's …_desc-brain_mask.nii.gz", path=bold
+            "brain mask",
+            must_be="given",
+            got="none",
+            do="name the run's …_desc-brain_mask.nii.gz with --mask",
+            path=bold,
         )
     files = RunFiles(
         entities={"sub": "new"},

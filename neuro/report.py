@@ -128,19 +128,27 @@ def _cohort_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for (site, label), part in table.groupby(["site", "label"], sort=True):
         people = part.drop_duplicates("participant_id")
-        female = people["sex"].str.upper().str.startswith("F")
+        sex = people["sex"].str.upper().str[:1]
+        known = sex[sex.isin(["F", "M"])]
         rows.append(
             {
                 "site": site,
                 "group": "patients" if label == 1 else "controls",
                 "people": len(people),
                 "runs": len(part),
-                "age": f"{people['age'].mean():.1f} ± {people['age'].std():.1f}",
-                "female": f"{female.mean():.0%}",
-                "fd": f"{part['fd_mean'].mean():.2f} mm",
+                "age": _mean_and_spread(people["age"]),
+                "female": f"{(known == 'F').mean():.0%}" if len(known) else "unknown",
+                "fd": f"{part['fd_mean'].mean():.2f} mm" if part["fd_mean"].notna().any() else "unknown",
             }
         )
     return rows
+
+
+def _mean_and_spread(values: pd.Series) -> str:
+    if not values.notna().any():
+        return "unknown"
+    spread = f" ± {values.std():.1f}" if values.notna().sum() > 1 else ""
+    return f"{values.mean():.1f}{spread}"
 
 
 def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
@@ -152,7 +160,10 @@ def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
             f"{config.folds} folds by person, stratified by group and site (seed {config.seed}); scaling and"
             " every other learned step inside the training fold; the same folds for every model",
         ),
-        ("Interval", "2,000 bootstrap samples of people within folds; training variance is not in it"),
+        (
+            "Interval",
+            "2,000 bootstrap samples of people, pairs compared within folds; training variance is not in it",
+        ),
         ("Cleaning", cache.identity),
         ("Transformer", backbone_in_words(config.backbone)),
         (

@@ -83,7 +83,9 @@ def save_run(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec, o
 def check_new(folder: Path) -> None:
     """Refuse a folder that holds something, before any long work begins."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ParameterError("RUN", must_be="a new or empty folder", got=f"{folder}", do="name another")
+        raise ParameterError(
+            "folder of the trained run", must_be="new or empty", got=f"{folder}", do="name another"
+        )
 
 
 def load_run(path: str | Path, device: str = "auto") -> TrainedRun:

@@ -61,7 +61,7 @@ class TubeletRun:
         amplitude_NP: float16 relative log standard deviation, 0 outside the brain.
         centres_N3: float32, centres of the cubes in mm.
         tr: seconds.
-        shape: voxels of the run's grid along x, y, z.
+        shape, affine: the run's grid, (X, Y, Z) and voxels to mm.
         origins_N3: first voxel of each cube.
         inside_NP: the voxels that are in the brain.
     """
@@ -74,6 +74,7 @@ class TubeletRun:
     centres_N3: NDArray[np.float32]
     tr: float
     shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
     origins_N3: NDArray[np.intp]
     inside_NP: NDArray[np.bool_]
 
@@ -149,6 +150,7 @@ def tubelets(run: CachedRun, spec: TubeletSpec | None = None) -> TubeletRun:
         centres_N3=(middle_N3 @ run.affine[:3, :3].T + run.affine[:3, 3]).astype(np.float32),
         tr=run.tr,
         shape=(run.mask_XYZ.shape[0], run.mask_XYZ.shape[1], run.mask_XYZ.shape[2]),
+        affine=run.affine,
         origins_N3=origins_N3,
         inside_NP=scatter(np.ones(len(cube_V), dtype=bool)).astype(bool),
     )

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.cached_run import CachedRun
 from data.errors import ParameterError
+from data.nifti import same_grid
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Evaluation
 from neuro.tokens import TubeletRun, collate, untokenize
@@ -30,9 +30,10 @@ def vote_map(evaluation: Evaluation, classifiers: list[ParkinsonClassifier], run
     Raises:
         ParameterError: the runs are not on one grid.
     """
-    if len({run.shape for run in runs}) != 1:
+    first = runs[0]
+    if not all(same_grid(run.shape, run.affine, first.shape, first.affine) for run in runs):
         raise ParameterError("runs", must_be="on one grid for a common map", got="several grids")
-    total_XYZ = np.zeros(runs[0].shape, dtype=np.float32)
+    total_XYZ = np.zeros(first.shape, dtype=np.float32)
     counts = np.bincount(evaluation.labels, minlength=2)
     for (_, test), classifier in zip(evaluation.folds, classifiers, strict=True):
         for i in test:
@@ -52,7 +53,7 @@ def run_votes(classifier: ParkinsonClassifier, run: TubeletRun) -> np.ndarray:
     return votes
 
 
-def as_image(volume_XYZ: np.ndarray, run: CachedRun) -> Any:
+def as_image(volume_XYZ: np.ndarray, run: TubeletRun) -> Any:
     """A volume on a run's grid as a NIfTI image."""
     import nibabel as nib
 

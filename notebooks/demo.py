@@ -35,6 +35,7 @@ def main() -> None:
 
     console.print(Rule("Loading PyTorch and the libraries"))
     from neuro import demo as brains
+    from neuro.console import show_results
     from vision import demo as pictures
     from vision.backbones import load_backbone
 
@@ -44,7 +45,7 @@ def main() -> None:
 
     console.print(Rule("Brains: a simulated two-site cohort, and what can be told from it"))
     result = brains.run(options.out / "brain")
-    brains.show(result.evaluation, console)
+    show_results(result.evaluation, console)
     # One instance for each name: had the brain half loaded a model of its own, this would not hold.
     assert load_backbone(brains.SLICE_MODEL) is searched_with
 

@@ -11,9 +11,9 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 
-from data.errors import LeakError
+from data.errors import LeakError, ParameterError
 from data.splits import Fold, subject_folds
-from neuro.baselines import connectivity_svm
+from neuro.baselines import connectivity_svm, majority
 from neuro.evaluate import Contender, Evaluation, evaluate, evaluate_steps, results_table, write_results
 
 PEOPLE = np.repeat([f"sub-{i:02d}" for i in range(12)], 2).astype(object)
@@ -222,3 +222,13 @@ def test_results_json_is_written_whole_or_not_at_all(
     with pytest.raises(OSError, match="disk full"):
         write_results(evaluation, path, {"runs": [str(i) for i in range(24)]})
     assert path.read_text() == "an earlier one"
+
+
+def test_folds_that_leave_a_run_untested_are_refused() -> None:
+    contender = Contender(name="flat", estimator=majority(), X=np.zeros((4, 1)))
+    labels, people = np.array([0, 1, 0, 1]), np.array(list("abcd"), dtype=object)
+    untested = [(np.array([2, 3]), np.array([0, 1]))]
+    twice = [(np.array([2, 3]), np.array([0, 1])), (np.array([0]), np.array([1, 2, 3]))]
+    for folds in (untested, twice):
+        with pytest.raises(ParameterError, match="every run is tested once"):
+            evaluate([contender], labels, people, folds)

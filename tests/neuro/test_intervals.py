@@ -72,3 +72,12 @@ def test_people_are_resampled_not_runs(rng: np.random.Generator) -> None:
 def test_folds_of_one_label_are_refused() -> None:
     with pytest.raises(ParameterError, match="both labels"):
         fold_auc(np.array([0, 1]), np.zeros(2), np.array([0, 1]), np.array(["a", "b"], object))
+
+
+def test_one_person_a_label_in_each_fold_still_has_an_interval() -> None:
+    labels, folds = np.tile([0, 1], 5), np.repeat(np.arange(5), 2)
+    scores = np.array([0.0, 1.0] * 4 + [1.0, 0.0])
+    found = fold_auc(labels, scores, folds, np.arange(10).astype(object))
+    assert found.estimate == 0.8
+    assert found.low < 0.5
+    assert found.high == 1.0

@@ -125,7 +125,10 @@ def test_train_refuses(neuro: Neuro, cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine").write_text("mine")
     new = ("--out", tmp_path / "new")
-    refused(neuro("train", cache.root, "--out", tmp_path / "full"), "RUN must be a new or empty folder")
+    refused(
+        neuro("train", cache.root, "--out", tmp_path / "full"),
+        "folder of the trained run must be new or empty",
+    )
     refused(neuro("train", tmp_path / "full", *new), "cache must be a finished cache", "got no cache")
     refused(neuro("train", cache.root, *new, "--epochs", 0), "epochs must be positive, got 0")
     refused(neuro("train", cache.root, *new, "--device", "abacus"), "device must be", "got 'abacus'")

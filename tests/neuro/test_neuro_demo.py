@@ -17,6 +17,7 @@ from data.errors import ParameterError
 from data.simulate import SimulationSpec
 from neuro import demo
 from neuro.conduct import conduct
+from neuro.console import show_results
 from neuro.study import StudyConfig
 from neuro.training import TrainingConfig
 
@@ -62,7 +63,7 @@ def test_the_demonstration_leaves_everything_and_goes_on_from_it(tmp_path: Path,
 def test_what_is_shown_in_the_terminal(cache: Cache, study: StudyConfig, tmp_path: Path) -> None:
     evaluation = conduct(cache, study, tmp_path / "found")
     console = Console(file=io.StringIO(), width=120)
-    demo.show(evaluation, console)
+    show_results(evaluation, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for outcome in evaluation.outcomes:
         line = next(line for line in text.splitlines() if f" {outcome.name} " in line)

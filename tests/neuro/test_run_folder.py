@@ -88,7 +88,7 @@ def test_what_is_there_already_is_never_touched(
         place.write_text("mine")
     with pytest.raises(ParameterError) as caught:
         save_run(fitted, cache, study.tubelet, place)
-    assert str(caught.value) == f"RUN must be a new or empty folder, got {place}; name another."
+    assert str(caught.value) == f"folder of the trained run must be new or empty, got {place}; name another."
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "run"][kind == "file" :]
 
 

@@ -64,7 +64,7 @@ def test_outside_the_brain_there_is_nothing(
     volume = vote_map(evaluation, evaluation.outcomes[0].fitted, tokens)
     brain = np.any([cache.run(i).mask_XYZ for i in range(len(cache))], axis=0)
     assert not volume[~brain].any()
-    image = as_image(volume, cache.run(0))
+    image = as_image(volume, tokens[0])
     np.testing.assert_array_equal(image.affine, cache.run(0).affine)
     np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), volume)
 
@@ -74,3 +74,13 @@ def test_runs_on_several_grids_have_no_common_map(evaluation: Evaluation, tokens
     mixed = [replace(tokens[0], shape=(x + 1, y, z)), *tokens[1:]]
     with pytest.raises(ParameterError, match="runs must be on one grid for a common map, got several grids"):
         vote_map(evaluation, evaluation.outcomes[0].fitted, mixed)
+
+
+def test_grids_that_only_look_alike_give_no_common_map(
+    evaluation: Evaluation, tokens: list[TubeletRun]
+) -> None:
+    shifted = tokens[0].affine.copy()
+    shifted[0, 3] += 4
+    classifiers = evaluation.outcomes[0].fitted
+    with pytest.raises(ParameterError, match="on one grid"):
+        vote_map(evaluation, classifiers, [replace(tokens[0], affine=shifted), *tokens[1:]])
