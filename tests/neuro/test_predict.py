@@ -114,7 +114,8 @@ def test_no_mask_and_a_missing_mask(trained: TrainedRun, files: Files, tmp_path:
     with pytest.raises(BadFileError) as caught:
         predict(trained, files.bold, mask=None, confounds=files.confounds)
     assert str(caught.value) == (
-        f"{files.bold}: brain mask must be given, got none; name the run's …_desc-brain_mask.nii.gz with --mask."
+        f"{files.bold}: brain mask must be given, got none;"
+        " name the run's …_desc-brain_mask.nii.gz with --mask."
     )
     absent = tmp_path / "absent.nii.gz"
     assert (
