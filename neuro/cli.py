@@ -201,15 +201,19 @@ def demo(
     effect: Annotated[
         float, typer.Option(help="Planted effect, 0 to 1; 0 shows what chance looks like.")
     ] = 0.7,
+    backbone: BackboneName = None,
     seed: Seed = 0,
+    device: Device = "auto",
 ) -> None:
     """Simulate a two-site cohort, evaluate the brain Transformer beside its rivals, write report.html."""
     from rich.console import Console
 
     from neuro.console import show_results
+    from neuro.demo import SLICE_MODEL
     from neuro.demo import run as run_demo
 
-    result = run_demo(out, subjects=subjects, effect=effect, seed=seed)
+    config = _study(backbone, SLICE_MODEL, epochs=8, folds=5, seed=seed, device=device)
+    result = run_demo(out, subjects=subjects, effect=effect, seed=seed, config=config)
     show_results(result.evaluation, Console())
     print(f"report: {result.report}")
 
