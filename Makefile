@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := embedded,dev
+EXTRAS := embedded,cpu,qdrant,dev
 READY := $(VENV)/.ready
 OUT ?= demo-out
 

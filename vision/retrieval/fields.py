@@ -1,0 +1,46 @@
+"""The columns that a filter can speak of: their names, and where the payload of a picture keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["text", "word", "number", "time", "words"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One column.
+
+    Args:
+        key: its place in the payload, `[]` reaching into a list.
+        kind: "text" is compared and searched for parts, "word" compared whole, "words" is running text for
+            full-text search, "time" is ISO 8601, "number" anything countable.
+    """
+
+    key: str
+    kind: Kind
+
+
+PATH = "files[].path"
+CAPTION = "caption"
+
+FIELDS: dict[str, Field] = {
+    "path": Field(key=PATH, kind="text"),
+    "mtime": Field(key="files[].mtime", kind="time"),
+    "tags": Field(key="files[].tags", kind="word"),
+    "size": Field(key="size", kind="number"),
+    "width": Field(key="width", kind="number"),
+    "height": Field(key="height", kind="number"),
+    "format": Field(key="format", kind="word"),
+    "taken_at": Field(key="taken_at", kind="time"),
+    "camera": Field(key="camera", kind="word"),
+    "lat": Field(key="gps.lat", kind="number"),
+    "lon": Field(key="gps.lon", kind="number"),
+    "caption": Field(key=CAPTION, kind="words"),
+}
+
+
+def column_key(name: str) -> str:
+    """Where the payload keeps a column that `vision classify` or a person added."""
+    return f"columns.{name}"
