@@ -73,7 +73,13 @@ class VectorStore(Protocol):
         """
 
     def search(
-        self, vector_E: Vectors, k: int, *, offset: int = 0, where: Condition | None = None, exact: bool = False
+        self,
+        vector_E: Vectors,
+        k: int,
+        *,
+        offset: int = 0,
+        where: Condition | None = None,
+        exact: bool = False,
     ) -> list[Row]:
         """The rows of highest cosine that fit `where`, best first, from rank `offset` on.
 
