@@ -5,16 +5,43 @@ Shape legend: N rows, E components.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import qdrant_edge as edge
 
 from data.errors import BadFileError
-from vision.retrieval.store import Payload, Row, Vectors
+from vision.retrieval.fields import CAPTION, FIELDS, PLACE
+from vision.retrieval.filters import to_filter
+from vision.retrieval.store import Payload, Row, StoreFacts, Vectors
+from vision.retrieval.where import Condition
 
 PAGE = 1000
+GRAPH_EF = 128  # candidates that a search through the graph keeps: more find more, and take longer
+
+_GRAPH = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000)
+# One segment, so one graph; `optimize` is asked for, and then always builds it.
+_OPTIMIZER = edge.EdgeOptimizersConfig(
+    default_segment_number=1, max_segment_size=1_000_000_000, indexing_threshold=1
+)
+_CAPTIONS = edge.TextIndexParams(
+    tokenizer=edge.TokenizerType.Word,
+    lowercase=True,
+    ascii_folding=True,
+    stopwords=edge.Language.English,
+    stemmer=edge.SnowballParams(edge.SnowballLanguage.English),
+    scoring=True,
+)
+_SCHEMAS: dict[str, Any] = {
+    "text": edge.PayloadSchemaType.Keyword,
+    "word": edge.PayloadSchemaType.Keyword,
+    "number": edge.PayloadSchemaType.Float,
+    "time": edge.PayloadSchemaType.Datetime,
+    "words": _CAPTIONS,
+}
 
 
 class EdgeStore:
@@ -30,7 +57,10 @@ class EdgeStore:
 
     @classmethod
     def create(cls, folder: Path, dim: int, *, keyword_fields: Sequence[str] = ()) -> EdgeStore:
-        """An empty shard for vectors of `dim` components, with a look-up table for each of `keyword_fields`.
+        """An empty shard for vectors of `dim` components, with a look-up table for each column of `FIELDS`.
+
+        Args:
+            keyword_fields: further fields to look up whole values in.
 
         Raises:
             BadFileError: the folder cannot be written, or holds a shard already.
@@ -38,20 +68,26 @@ class EdgeStore:
         with _telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
             vectors = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine)
-            shard = edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=vectors, wal_enabled=True))
-            for field in keyword_fields:
-                shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
+            config = edge.EdgeConfig(
+                vectors=vectors, hnsw_config=_GRAPH, optimizers=_OPTIMIZER, wal_enabled=True
+            )
+            shard = edge.EdgeShard.create(str(folder), config)
+            _add_tables(shard, keyword_fields)
         return cls(shard, folder)
 
     @classmethod
     def open(cls, folder: Path) -> EdgeStore:
         """The shard that `create` made; what its log holds beyond the last flush is replayed.
 
+        Look-up tables that an earlier version did not make are added.
+
         Raises:
             BadFileError: there is no shard, it is damaged, or another process holds it.
         """
         with _telling(folder):
-            return cls(edge.EdgeShard.load(str(folder)), folder)
+            shard = edge.EdgeShard.load(str(folder))
+            _add_tables(shard)
+            return cls(shard, folder)
 
     def upsert(self, ids: Sequence[str], vectors_NE: Vectors, payloads: Sequence[Payload]) -> None:
         """Add rows, or replace those whose id is already there."""
@@ -75,28 +111,82 @@ class EdgeStore:
     def find(self, field: str, values: Sequence[str]) -> list[Row]:
         """All rows in which the text field (`files[].path` reaches into lists) equals one of the values."""
         condition = edge.FieldCondition(key=field, match=edge.MatchAny(list(values)))
-        return list(self._scroll(edge.Filter(must=[condition])))
+        return [_row(record) for record in self._scroll(edge.Filter(must=[condition]))]
 
-    def scan(self) -> Iterator[Row]:
-        """Every row, in pages; rows already seen may be changed or deleted on the way."""
-        return self._scroll(None)
+    def scan(self, where: Condition | None = None) -> Iterator[Row]:
+        """Every row (that fits), in pages; rows already seen may be changed or deleted on the way."""
+        return map(_row, self._scroll(to_filter(where, edge)))
 
-    def search(self, vector_E: Vectors, k: int, *, offset: int = 0) -> list[Row]:
-        """The rows of highest cosine, best first, from rank `offset` on: an exact scan."""
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
+        """Unit vectors (E,) of the rows that are there, by id."""
+        with self._open_shard() as shard:
+            records = shard.retrieve(list(ids), False, True)
+        return {str(record.id): np.array(record.vector, dtype=np.float32) for record in records}
+
+    def scan_vectors(self, page: int = 1000) -> Iterator[tuple[list[str], Vectors]]:
+        """All ids and unit vectors (N, E) in pages, in the order of the ids.
+
+        Ids are halves of content hashes: the first pages are a random sample of the pictures.
+        """
+        for records in self._pages(None, page, with_payload=False, with_vector=True):
+            yield [str(record.id) for record in records], np.array([r.vector for r in records], np.float32)
+
+    def search(
+        self,
+        vector_E: Vectors,
+        k: int,
+        *,
+        offset: int = 0,
+        where: Condition | None = None,
+        exact: bool = False,
+    ) -> list[Row]:
+        """The rows of highest cosine that fit `where`, best first, from rank `offset` on.
+
+        Through the graph where `optimize` has built one; `exact` looks at every row all the same.
+        """
         request = edge.SearchRequest(
             edge.Query.Nearest(vector_E.tolist()),
             k,
             offset=offset,
-            params=edge.SearchParams(exact=True),
+            filter=to_filter(where, edge),
+            params=edge.SearchParams(exact=exact, hnsw_ef=max(GRAPH_EF, 2 * (offset + k))),
             with_payload=True,
         )
         with self._open_shard() as shard:
             return [_row(point, score=point.score) for point in shard.search(request)]
 
-    def count(self) -> int:
-        """How many rows there are."""
+    def search_words(self, text: str, k: int, *, where: Condition | None = None) -> list[Row]:
+        """The rows whose caption holds words of the text, by BM25, best first.
+
+        English endings do not matter, and words such as "the" are passed over.
+        """
+        request = edge.QueryRequest(
+            limit=k, query=edge.TextQuery(CAPTION, text), filter=to_filter(where, edge), with_payload=True
+        )
         with self._open_shard() as shard:
-            return shard.count(edge.CountRequest(exact=True))
+            return [_row(point, score=point.score) for point in shard.query(request)]
+
+    def count(self, where: Condition | None = None) -> int:
+        """How many rows there are (that fit)."""
+        with self._open_shard() as shard:
+            return shard.count(edge.CountRequest(filter=to_filter(where, edge), exact=True))
+
+    def optimize(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Build the graph over all rows; `progress` is called with rows done and rows in all."""
+        total = self.count()
+        report = progress or (lambda done, rows: None)
+        report(0, total)
+        with self._open_shard() as shard:
+            shard.optimize()
+            shard.flush()
+        report(total, total)
+
+    def facts(self) -> StoreFacts:
+        """Size, and how much of it the graph covers."""
+        with self._open_shard() as shard:
+            info = shard.info()
+        disk_bytes = sum(path.stat().st_blocks * 512 for path in self._folder.rglob("*") if path.is_file())
+        return StoreFacts(rows=self.count(), graph_rows=info.indexed_vectors_count, disk_bytes=disk_bytes)
 
     def close(self) -> None:
         """Write everything out and let go of the files; a second call does nothing."""
@@ -111,13 +201,20 @@ class EdgeStore:
         with self._open_shard() as shard:
             shard.update(operation)
 
-    def _scroll(self, condition: edge.Filter | None) -> Iterator[Row]:
+    def _scroll(self, condition: edge.Filter | None) -> Iterator[edge.Record]:
+        for records in self._pages(condition, PAGE, with_payload=True, with_vector=False):
+            yield from records
+
+    def _pages(
+        self, condition: edge.Filter | None, page: int, *, with_payload: bool, with_vector: bool
+    ) -> Iterator[list[edge.Record]]:
         start: edge.PointId | None = None
         while True:
-            request = edge.ScrollRequest(offset=start, limit=PAGE, filter=condition, with_payload=True)
+            request = edge.ScrollRequest(start, page, condition, with_payload, with_vector)
             with self._open_shard() as shard:
                 records, start = shard.scroll(request)
-            yield from map(_row, records)
+            if records:
+                yield records
             if start is None:
                 return
 
@@ -127,6 +224,17 @@ class EdgeStore:
             raise ValueError(f"{self._folder}: the store is closed")
         with _telling(self._folder):
             yield self._shard
+
+
+def _add_tables(shard: edge.EdgeShard, keyword_fields: Sequence[str] = ()) -> None:
+    """Look-up tables over the payload, as far as they are missing."""
+    wanted = {field: edge.PayloadSchemaType.Keyword for field in keyword_fields}
+    wanted |= {PLACE: edge.PayloadSchemaType.Geo}
+    wanted |= {field.key: _SCHEMAS[field.kind] for field in FIELDS.values()}
+    there = shard.info().payload_schema
+    for key, schema in wanted.items():
+        if key not in there:
+            shard.update(edge.UpdateOperation.create_field_index(key, schema))
 
 
 def _row(record: edge.Record | edge.ScoredPoint, score: float = 0.0) -> Row:

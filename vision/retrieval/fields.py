@@ -14,8 +14,8 @@ class Field:
 
     Args:
         key: its place in the payload, `[]` reaching into a list.
-        kind: "text" is compared and searched for parts, "word" compared whole, "words" is running text for
-            full-text search, "time" is ISO 8601, "number" anything countable.
+        kind: "text" is compared whole and searched for parts, "word" compared whole, "words" is running
+            text for full-text search, "time" is ISO 8601 (UTC where it names no zone), "number" any number.
     """
 
     key: str
@@ -24,6 +24,7 @@ class Field:
 
 PATH = "files[].path"
 CAPTION = "caption"
+PLACE = "gps"  # {"lat": degrees, "lon": degrees}
 
 FIELDS: dict[str, Field] = {
     "path": Field(key=PATH, kind="text"),
@@ -34,7 +35,7 @@ FIELDS: dict[str, Field] = {
     "height": Field(key="height", kind="number"),
     "format": Field(key="format", kind="word"),
     "taken_at": Field(key="taken_at", kind="time"),
-    "camera": Field(key="camera", kind="word"),
+    "camera": Field(key="camera", kind="text"),
     "lat": Field(key="gps.lat", kind="number"),
     "lon": Field(key="gps.lon", kind="number"),
     "caption": Field(key=CAPTION, kind="words"),

@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreFacts:
-    """How large a store is: rows, how many of them a graph (HNSW) leads to, and bytes on the disk if known."""
+    """How large a store is: rows, those of them that a graph (HNSW) leads to, bytes on the disk if known."""
 
     rows: int
     graph_rows: int
