@@ -14,13 +14,15 @@ from PIL import Image, ImageFont
 
 from data.errors import BadFileError, ParameterError
 from vision.retrieval import Hit
+from vision.retrieval.picture import Picture
 from vision.retrieval.sheet import PANEL, SheetLayout, _elided, _wrapped, contact_sheet, save_sheet
 
 LAYOUT = SheetLayout()
 
 
 def hit(path: Path, score: float = 0.25) -> Hit:
-    return Hit(path=path, score=score, copies=(), width=1, height=1)
+    picture = Picture(content="0" * 64, size=1, width=1, height=1, format="PNG", places=())
+    return Hit(id=picture.id, path=path, score=score, picture=picture)
 
 
 def pictures(folder: Path, count: int, size: tuple[int, int] = (300, 300)) -> list[Hit]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -210,7 +211,9 @@ def test_a_waiting_process_gets_the_store_when_it_is_free(tmp_path: Path) -> Non
 def test_making_that_was_interrupted_starts_over(tmp_path: Path, colours: Any) -> None:
     folder = StoreFolder.create(tmp_path / "s")
     model = CollectionModel(name=colours.name, fingerprint=colours.fingerprint, dim=3)
-    rubbish = folder.clear(model)
+    folder.begin(model).close()
+    (rubbish,) = (tmp_path / "s").glob("collections/*/vectors")
+    shutil.rmtree(rubbish)
     rubbish.mkdir()
     (rubbish / "half").touch()
     folder.close()

@@ -101,10 +101,12 @@ def test_a_narrow_terminal_cuts_nothing(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     from vision.console import hits_table
     from vision.retrieval import Hit
+    from vision.retrieval.picture import Picture
 
     path = tmp_path / "a rather long name of a picture.png"
     console = Console(width=40, force_terminal=True, color_system=None, file=io.StringIO())
-    console.print(hits_table([Hit(path=path, score=0.5, copies=(path,), width=1, height=1)]))
+    picture = Picture(content="0" * 64, size=1, width=1, height=1, format="PNG", places=())
+    console.print(hits_table([Hit(id="x", path=path, score=0.5, copies=(path,), picture=picture)]))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     shown = "".join(line[13:].rstrip() for line in lines[1:])
     assert shown.replace(" ", "") == f"{path}={path}".replace(" ", "")

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data.errors import BadFileError, ParameterError
 from data.photos import load_photo
-from vision.retrieval.index import Hit
+from vision.retrieval.hits import Hit
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PAPER, PANEL, INK, FAINT = "#ffffff", "#f1f1ef", "#1c1c1c", "#77776f"

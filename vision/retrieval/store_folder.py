@@ -3,11 +3,14 @@
 STORE/chiasm-index.json                   what this folder is, and which collection is the current one
 STORE/lock                                held by the process that has the index open
 STORE/collections/DIGEST/model.json       the model that made the vectors; written last
+STORE/collections/DIGEST/notes.json       what the collection has learned since
+STORE/collections/DIGEST/sample.npy       vectors of some of its pictures, in half precision
 STORE/collections/DIGEST/vectors/         the engine's own files
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -15,28 +18,25 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.errors import BadFileError
+from data.writing import whole_file, write_whole
+from vision.retrieval.edge_store import EdgeStore
+from vision.retrieval.place import CollectionModel, Notes
+from vision.retrieval.store import Vectors, VectorStore
 
 MARKER, LOCK, COLLECTIONS, MODEL = "chiasm-index.json", "lock", "collections", "model.json"
+NOTES, SAMPLE, VECTORS = "notes.json", "sample.npy", "vectors"
 FORMAT = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class CollectionModel:
-    """The model that made a collection's vectors: its name, its fingerprint, and their length E."""
-
-    name: str
-    fingerprint: str
-    dim: int
-
-
 class StoreFolder:
-    """An index's folder, locked for this process until `close`.
+    """An index in a folder, locked for this process until `close`: an `IndexPlace`.
 
     Raises:
         BadFileError: not a store, made by a later version, or held by another process for `wait_s` seconds.
@@ -81,21 +81,56 @@ class StoreFolder:
         """The model of the collection that searches use; None where none was finished yet."""
         return _current(self.path, self._marker)
 
-    def vectors(self, model: CollectionModel) -> Path:
-        """Where the engine keeps that model's vectors."""
-        return self._collection(model) / "vectors"
+    @property
+    def address(self) -> str:
+        """The folder's path."""
+        return str(self.path)
 
-    def clear(self, model: CollectionModel) -> Path:
-        """Room for a new collection: what an interrupted attempt left there is removed."""
-        shutil.rmtree(self._collection(model), ignore_errors=True)
-        self._collection(model).mkdir(parents=True)
-        return self.vectors(model)
+    def store(self, model: CollectionModel) -> VectorStore:
+        """The engine's files of that model."""
+        return EdgeStore.open(self._collection(model) / VECTORS)
+
+    def begin(self, model: CollectionModel) -> VectorStore:
+        """A store to fill: a new one, or what an interrupted `begin` of the same model left."""
+        folder = self._collection(model)
+        if (folder / VECTORS).is_dir():
+            with contextlib.suppress(BadFileError):
+                return self.store(model)
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return EdgeStore.create(folder / VECTORS, model.dim)
 
     def finish(self, model: CollectionModel) -> None:
-        """Say that the model's collection is whole, and make it the current one."""
-        _write_json(self._collection(model) / MODEL, dataclasses.asdict(model))
-        self._marker = {**self._marker, "current": self._collection(model).name}
+        """Say that the model's collection is whole, make it the current one, and remove any other."""
+        folder = self._collection(model)
+        _write_json(folder / MODEL, dataclasses.asdict(model))
+        self._marker = {**self._marker, "current": folder.name}
         _write_json(self.path / MARKER, self._marker)
+        for other in folder.parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def notes(self, model: CollectionModel) -> Notes:
+        """What the model's collection has learned; blank for a new one."""
+        record = self._collection(model) / NOTES
+        return Notes.from_dict(_read_json(record)) if record.is_file() else Notes()
+
+    def write_notes(self, model: CollectionModel, notes: Notes) -> None:
+        """Keep what was learned."""
+        _write_json(self._collection(model) / NOTES, notes.to_dict())
+
+    def read_sample(self, model: CollectionModel) -> Vectors | None:
+        """The vectors (N, E) that `write_sample` kept, if it did."""
+        try:
+            vectors_NE: Vectors = np.load(self._collection(model) / SAMPLE).astype(np.float32)
+        except (OSError, ValueError):  # it saves time and nothing else
+            return None
+        return vectors_NE
+
+    def write_sample(self, model: CollectionModel, vectors_NE: Vectors) -> None:
+        """Keep some vectors of the collection for quick reading, in half precision."""
+        with contextlib.suppress(OSError), whole_file(self._collection(model) / SAMPLE) as draft:
+            np.save(draft, vectors_NE.astype(np.float16))
 
     def close(self) -> None:
         """Let other processes in."""
@@ -139,7 +174,9 @@ def _current(path: Path, marker: dict[str, Any]) -> CollectionModel | None:
 def _refuse_foreign(path: Path) -> None:
     if (path / MARKER).exists():
         return
-    others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith((LOCK, MARKER)))
+    others = sorted(
+        entry.name for entry in path.iterdir() if not entry.name.startswith((LOCK, ".chiasm-index"))
+    )
     if others:
         found = f"one with other things in it ({others[0]!r}, for one)"
         do = "give a folder of its own"
@@ -191,7 +228,4 @@ def _damaged(path: Path, found: str) -> BadFileError:
 
 
 def _write_json(path: Path, fields: dict[str, Any]) -> None:
-    """Whole or not at all: written beside, then moved into place."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, json.dumps(fields, indent=2) + "\n")
