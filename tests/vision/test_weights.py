@@ -20,6 +20,9 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from data import digest
+from data.cache_folder import cache_folder
+from data.digest import sha256
 from data.errors import (
     BadFileError,
     HubUnreachableError,
@@ -39,7 +42,7 @@ from vision.backbones import (
 from vision.backbones.open_clip_build import build_open_clip
 from vision.backbones.open_clip_text import build_tokenizer
 from vision.backbones.progress import HubProgress
-from vision.backbones.weights import check, clip_files, fetch, sha256, timm_files
+from vision.backbones.weights import check, clip_files, fetch, timm_files
 
 TINY_CLIP: dict[str, Any] = {
     "embed_dim": 32,
@@ -480,7 +483,7 @@ def test_an_unchanged_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "file"
     path.write_bytes(b"content")
     hashed: list[Path] = []
-    monkeypatch.setattr(weights, "sha256", lambda p: hashed.append(p) or sha256(p))
+    monkeypatch.setattr(digest, "sha256", lambda p: hashed.append(p) or sha256(p))
     first = check(path, None)
     assert check(path, first.sha256) == first
     assert len(hashed) == 1
@@ -502,4 +505,4 @@ def test_a_read_only_or_broken_notebook_is_no_reason_to_fail(
     with contextlib.suppress(KeyError):
         monkeypatch.delenv("CHIASM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights.cache_folder() == tmp_path / "xdg" / "chiasm"
+    assert cache_folder() == tmp_path / "xdg" / "chiasm"

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data.digest import sha256
 from data.errors import BadFileError, ParameterError
 from vision.backbones.backbone import Backbone
 from vision.backbones.preprocess import Preprocess
-from vision.backbones.weights import check, sha256, unfit
+from vision.backbones.weights import check, unfit
 
 FORMAT = "chiasm backbone"
 VERSION = 1

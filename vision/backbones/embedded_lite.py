@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 
+from data.cache_folder import cache_folder
 from data.errors import BadFileError, MissingDependencyError, UnknownNameError
 from vision.backbones import open_clip_data
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.minilm import WIDTH, MiniLM
 from vision.backbones.preprocess import Preprocess
-from vision.backbones.weights import cache_folder, check
+from vision.backbones.weights import check
 
 TOP_CLASSES = 10
 FEATURES = 1280

@@ -6,15 +6,13 @@ always mean. A file that lies in it is used as it is: no network, no new version
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.digest import remembered_sha256
 from data.errors import BadFileError, HubUnreachableError, ParameterError
 
 # Seconds for the hub to answer at all; the download itself may take as long as bytes keep coming.
@@ -101,7 +99,7 @@ def check(path: Path, expected_sha256: str | None) -> WeightFile:
     """
     if not path.is_file():
         raise BadFileError("weights", must_be="a file", got="nothing there", path=path)
-    found = _remembered_sha256(path)
+    found = remembered_sha256(path)
     if expected_sha256 is not None and not found.startswith(expected_sha256):
         raise BadFileError(
             "SHA-256",
@@ -113,12 +111,6 @@ def check(path: Path, expected_sha256: str | None) -> WeightFile:
     return WeightFile(path=path, sha256=found)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def unfit(path: Path, must_be: str, error: Exception) -> BadFileError:
     """What to raise when a library fails to load a file of weights, whatever it raised itself."""
     return BadFileError("checkpoint", must_be=must_be, got=f"another file ({first_line(error)})", path=path)
@@ -128,45 +120,6 @@ def first_line(error: Exception) -> str:
     """An error's kind and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def cache_folder() -> Path:
-    """Where Chiasm keeps small notes: `CHIASM_CACHE`, or `chiasm` in the user's cache folder."""
-    stated = os.environ.get("CHIASM_CACHE")
-    if stated:
-        return Path(stated)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chiasm"
-
-
-def _remembered_sha256(path: Path) -> str:
-    """Digest of a file, from the notes if place, size and time are still the same."""
-    notes_path = cache_folder() / "sha256.json"
-    stat = path.stat()
-    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-    notes = _read_notes(notes_path)
-    if key not in notes:
-        notes[key] = sha256(path)
-        _write_notes(notes_path, notes)
-    return notes[key]
-
-
-def _read_notes(path: Path) -> dict[str, str]:
-    try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return notes if isinstance(notes, dict) else {}
-
-
-def _write_notes(path: Path, notes: dict[str, str]) -> None:
-    # Notes save time and nothing else: a read-only home is no reason to fail.
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps(notes, indent=0), encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        return
 
 
 def _download(repo: str, filenames: Sequence[str], wanted: str) -> WeightFile:
