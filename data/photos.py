@@ -1,4 +1,4 @@
-"""Photographs on disk: find them under folders, read them once, decode them to upright RGB.
+"""Photographs on disk: read them once, decode them to upright RGB.
 
 A collection of photographs holds odd files: cut short, empty, mislabelled, hostile. Whatever is wrong with a
 file ends as one `BadFileError` that names it; nothing here crashes, waits for ever, or fills the memory.
@@ -8,40 +8,42 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
-import importlib.util
 import os
 import stat
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import simplejpeg  # type: ignore[import-untyped]
 from PIL import ExifTags, Image, UnidentifiedImageError
-from PIL.Image import Transpose
 
 from data.errors import BadFileError
+from data.photo_facts import PhotoFacts, photo_facts
+from data.photo_walk import PHOTO_EXTENSIONS, absolute_path, photo_folder, walk_photos
 
-PHOTO_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"}
-    | {".avif", ".heic", ".heif"}
-)
+__all__ = [
+    "PHOTO_EXTENSIONS",
+    "Photo",
+    "PhotoFile",
+    "absolute_path",
+    "decode_photo",
+    "load_photo",
+    "photo_file",
+    "photo_folder",
+    "read_photo",
+    "walk_photos",
+]
+
+Pixels = npt.NDArray[np.uint8]
+
 MAX_FILE_BYTES = 1 << 30
 MAX_ASPECT = 200  # a strip of 1 x 60,000 becomes gigabytes where a model scales the short side to 224
 MAX_PROGRESSIVE_SCANS = 100  # encoders write about ten; each costs a pass over the whole picture
 # Named one by one: Pillow would otherwise hand a PostScript file that is called .jpg to Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
-TURNS = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
+FORMATS = ("PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
+JPEG_START = b"\xff\xd8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,105 +59,18 @@ class PhotoFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """An upright RGB picture; `width` and `height` are the file's own even where `image` is smaller."""
+    """An upright RGB picture; `width` and `height` are the file's own even where `pixels_HWC` is smaller."""
 
-    image: Image.Image
+    pixels_HWC: Pixels = field(repr=False)
     width: int
     height: int
     format: str
+    facts: PhotoFacts
 
-
-def walk_photos(
-    roots: Iterable[str | Path],
-    *,
-    extensions: Iterable[str] = PHOTO_EXTENSIONS,
-    on_error: Callable[[Path, str], None] | None = None,
-) -> Iterator[Path]:
-    """Photographs under the folders `roots`, as absolute paths, by name, one folder's listing in memory.
-
-    Each real folder is visited once, however many roots or symbolic links lead to it, so that loops end;
-    links to folders come after everything that is reached without them. Files and folders whose name begins
-    with a dot (thumbnail caches, the `._` halves that macOS leaves behind) are passed over.
-
-    Args:
-        extensions: file name endings to look for, in lower case; the case of the name does not matter.
-        on_error: told of each folder or file that cannot be looked at, and why; such places are passed over.
-
-    Raises:
-        BadFileError: at once, where a root is missing or is no folder.
-    """
-    tops = deque(photo_folder(root) for root in roots)
-    walk = _Walk(frozenset(extensions), on_error or (lambda path, reason: None))
-    return walk.run(tops)
-
-
-def photo_folder(root: str | Path) -> Path:
-    """A folder to look for photographs in, as an absolute path.
-
-    Raises:
-        BadFileError: it is missing, or no folder.
-    """
-    folder = absolute_path(root)
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing there"
-        raise BadFileError("photo folder", must_be="a folder", got=found, do="check the path", path=root)
-    return folder
-
-
-def absolute_path(path: str | Path) -> Path:
-    """The path from the root on, `~` and `..` written out, symbolic links kept as the person named them."""
-    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
-
-
-class _Walk:
-    """One walk: the folders already visited, and the links to folders left for the end."""
-
-    def __init__(self, extensions: frozenset[str], on_error: Callable[[Path, str], None]):
-        self.extensions, self.on_error = extensions, on_error
-        self.visited: set[tuple[int, int]] = set()
-        self.links: deque[Path] = deque()
-
-    def run(self, tops: deque[Path]) -> Iterator[Path]:
-        for queue in (tops, self.links):
-            while queue:
-                yield from self.tree(queue.popleft())
-
-    def tree(self, top: Path) -> Iterator[Path]:
-        stack = [(top, True)]
-        while stack:
-            path, is_folder = stack.pop()
-            if is_folder:
-                stack.extend(reversed(self.listing(path)))
-            else:
-                yield path
-
-    def listing(self, folder: Path) -> list[tuple[Path, bool]]:
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in self.visited:
-                return []
-            self.visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            self.on_error(folder, _words(error))
-            return []
-        return [item for entry in entries if (item := self.sort_out(entry)) is not None]
-
-    def sort_out(self, entry: os.DirEntry[str]) -> tuple[Path, bool] | None:
-        path = Path(entry.path)
-        try:
-            if entry.name.startswith("."):
-                return None
-            if entry.is_dir(follow_symlinks=False):
-                return path, True
-            if path.suffix.lower() in self.extensions and entry.is_file():
-                return path, False
-            if entry.is_symlink() and entry.is_dir():
-                self.links.append(path)
-        except OSError as error:
-            self.on_error(path, _words(error))
-        return None
+    @property
+    def image(self) -> Image.Image:
+        """The pixels as a PIL picture of mode RGB."""
+        return Image.fromarray(self.pixels_HWC)
 
 
 def read_photo(path: str | Path) -> PhotoFile:
@@ -176,10 +91,19 @@ def read_photo(path: str | Path) -> PhotoFile:
             data = file.read()
     except OSError as error:
         raise _bad(path, _words(error)) from error
+    return photo_file(path, data, mtime_ns=status.st_mtime_ns)
+
+
+def photo_file(path: Path, data: bytes, *, mtime_ns: int = 0) -> PhotoFile:
+    """Bytes that are at hand already, and the name to call them by in errors.
+
+    Raises:
+        BadFileError: there are none.
+    """
     if not data:
         raise _bad(path, "an empty file (0 bytes)")
     content = hashlib.blake2b(data, digest_size=32).hexdigest()
-    return PhotoFile(path=path, size=len(data), mtime_ns=status.st_mtime_ns, content=content, data=data)
+    return PhotoFile(path=path, size=len(data), mtime_ns=mtime_ns, content=content, data=data)
 
 
 def decode_photo(file: PhotoFile, *, jpeg_scaled_to_twice: int | None = None) -> Photo:
@@ -201,7 +125,7 @@ def decode_photo(file: PhotoFile, *, jpeg_scaled_to_twice: int | None = None) ->
     except BadFileError:
         raise
     except UnidentifiedImageError as error:
-        raise _unidentified(file) from error
+        raise _bad(file.path, "no picture in a format that is read here") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _bad(file.path, f"more pixels than is safe to decode ({error})") from error
     except Exception as error:  # a hostile file makes Pillow's parsers raise nearly anything
@@ -209,19 +133,54 @@ def decode_photo(file: PhotoFile, *, jpeg_scaled_to_twice: int | None = None) ->
 
 
 def _decoded(file: PhotoFile, jpeg_scaled_to_twice: int | None) -> Photo:
-    image = Image.open(BytesIO(file.data), formats=_formats())
-    width, height = image.size
+    image = Image.open(BytesIO(file.data), formats=_formats(file.data[:2] == JPEG_START))
     _refuse_bombs(file, image)
+    width, height = image.size
+    pixels_HWC = _jpeg_pixels(file, image, jpeg_scaled_to_twice)
+    if pixels_HWC is None:
+        pixels_HWC = _pillow_pixels(image, jpeg_scaled_to_twice)
+    if image.format not in ("JPEG", "MPO"):
+        width, height = image.size  # a TIFF turns itself upright while it is loaded
+    turn = _orientation(image)
+    if turn >= 5:
+        width, height = height, width
+    return Photo(
+        pixels_HWC=_turned(pixels_HWC, turn),
+        width=width,
+        height=height,
+        format=image.format or "",
+        facts=photo_facts(image),
+    )
+
+
+def _jpeg_pixels(file: PhotoFile, image: Image.Image, jpeg_scaled_to_twice: int | None) -> Pixels | None:
+    """The quick way, to the bit what Pillow gives; None where Pillow must read it, or say what is wrong."""
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+        return None
+    least = 2 * (jpeg_scaled_to_twice or 0)
+    scale = {"min_height": least, "min_width": least, "min_factor": 2} if least else {}
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(file.data)
+        if (width, height) != image.size:  # a second header, which has passed no check
+            return None
+        pixels_HWC: Pixels = simplejpeg.decode_jpeg(file.data, "RGB", **scale)
+        return pixels_HWC
+    except ValueError:
+        return None
+
+
+def _pillow_pixels(image: Image.Image, jpeg_scaled_to_twice: int | None) -> Pixels:
     if jpeg_scaled_to_twice is not None:
         image.draft(None, (2 * jpeg_scaled_to_twice, 2 * jpeg_scaled_to_twice))
     image.load()
-    if image.format not in ("JPEG", "MPO"):
-        width, height = image.size  # a TIFF turns itself upright while it is loaded
-    rgb, turn = _to_rgb(image), _orientation(image)
-    if turn in TURNS:
-        rgb = rgb.transpose(TURNS[turn])
-        width, height = (height, width) if turn >= 5 else (width, height)
-    return Photo(image=rgb, width=width, height=height, format=image.format or "")
+    return np.array(_to_rgb(image), dtype=np.uint8)
+
+
+def _turned(pixels_HWC: Pixels, turn: int) -> Pixels:
+    """Upright, by the number that EXIF gives the camera's posture."""
+    flipped_HWC = pixels_HWC[:, ::-1] if turn in (2, 4, 5, 7) else pixels_HWC
+    quarters = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(turn, 0)
+    return np.ascontiguousarray(np.rot90(flipped_HWC, quarters))
 
 
 def load_photo(path: str | Path, *, jpeg_scaled_to_twice: int | None = None) -> Photo:
@@ -229,12 +188,16 @@ def load_photo(path: str | Path, *, jpeg_scaled_to_twice: int | None = None) -> 
     return decode_photo(read_photo(path), jpeg_scaled_to_twice=jpeg_scaled_to_twice)
 
 
+def _formats(is_jpeg: bool) -> tuple[str, ...]:
+    return ("JPEG",) if is_jpeg else _other_formats()
+
+
 @functools.cache
-def _formats() -> tuple[str, ...]:
-    if importlib.util.find_spec("pillow_heif") is None:
-        return FORMATS
-    importlib.import_module("pillow_heif").register_heif_opener()
-    return (*FORMATS, "HEIF")
+def _other_formats() -> tuple[str, ...]:
+    import pillow_heif  # on first use: most collections are JPEGs
+
+    pillow_heif.register_heif_opener()
+    return FORMATS
 
 
 def _refuse_bombs(file: PhotoFile, image: Image.Image) -> None:
@@ -248,9 +211,10 @@ def _refuse_bombs(file: PhotoFile, image: Image.Image) -> None:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata does not make the pixels unusable
         return 1
+    return turn if 1 <= turn <= 8 else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -273,14 +237,8 @@ def _stretched(grey_HW: np.ndarray) -> Image.Image:
     return Image.fromarray(((finite_HW - low) * scale).astype(np.uint8))
 
 
-def _unidentified(file: PhotoFile) -> BadFileError:
-    if file.data[4:8] == b"ftyp" and file.data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-        return _bad(file.path, "a HEIC picture", do="install pillow-heif to read these")
-    return _bad(file.path, "no picture in a format that is read here")
-
-
-def _bad(path: Path, got: str, do: str = "") -> BadFileError:
-    return BadFileError("picture", must_be="a readable picture", got=got, do=do, path=path)
+def _bad(path: Path, got: str) -> BadFileError:
+    return BadFileError("picture", must_be="a readable picture", got=got, path=path)
 
 
 def _words(error: Exception) -> str:

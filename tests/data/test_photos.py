@@ -10,6 +10,7 @@ import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from data import photos
 from data.errors import BadFileError
-from data.photos import MAX_FILE_BYTES, PhotoFile, decode_photo, load_photo, read_photo, walk_photos
+from data.photo_walk import folder_of, walk_photos
+from data.photos import MAX_FILE_BYTES, PhotoFile, decode_photo, load_photo, photo_file, read_photo
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -94,6 +97,35 @@ def test_a_linked_folder_elsewhere_is_walked(tmp_path: Path) -> None:
 def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
     touch(tmp_path / "a/b/c.jpg")
     assert list(walk_photos([tmp_path / "a/b", tmp_path])) == [tmp_path / "a/b/c.jpg"]
+
+
+def test_patterns_count_from_each_root(tmp_path: Path) -> None:
+    touch(tmp_path / "a/raw/1.jpg", tmp_path / "a/2.jpg", tmp_path / "b/raw/3.png", tmp_path / "b/4.jpg")
+    roots = [tmp_path / "a", tmp_path / "b"]
+    names = [path.name for path in walk_photos(roots, exclude=["raw/"])]
+    assert names == ["2.jpg", "4.jpg"]
+    assert [path.name for path in walk_photos(roots, include=["raw/*"])] == ["1.jpg", "3.png"]
+    assert [path.name for path in walk_photos(roots, include=["*.jpg"], exclude=["/raw"])] == [
+        "2.jpg",
+        "4.jpg",
+    ]
+    assert [path.name for path in walk_photos([tmp_path / "a/raw"], exclude=["raw"])] == ["1.jpg"]
+
+
+def test_an_excluded_folder_is_not_even_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "secret/1.jpg", tmp_path / "2.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    listed: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: (listed.append(Path(path).name), scandir(path))[1])
+    found = list(walk_photos([tmp_path], exclude=["secret", "link"]))
+    assert (found, listed) == ([tmp_path / "2.jpg"], [tmp_path.name])
+
+
+def test_the_innermost_root_is_the_one(tmp_path: Path) -> None:
+    path = tmp_path / "a/b/c.jpg"
+    assert folder_of(path, [tmp_path, tmp_path / "a", tmp_path / "ab"]) == tmp_path / "a"
+    assert folder_of(path, [tmp_path / "b"]) is None
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="paths end at 1,024 characters there")
@@ -258,7 +290,7 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
         assert red > 200 > 50 > blue, kind
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF"])
 def test_every_format_is_told_by_its_bytes_not_its_name(kind: str) -> None:
     photo = decode_photo(as_file(encoded(gradient(32, 16), kind), name="liar.heic"))
     assert (photo.format, photo.image.mode, photo.image.size) == (kind, "RGB", (32, 16))
@@ -310,13 +342,91 @@ def test_other_files_under_a_picture_name_are_refused() -> None:
     assert reason(postscript) == "no picture in a format that is read here"
 
 
-def test_heic_without_its_package_says_what_to_install() -> None:
+def test_a_hollow_heic_is_refused() -> None:
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"\x00" * 64
-    with pytest.raises(BadFileError) as refusal:
-        decode_photo(as_file(heic))
-    if refusal.value.do:
-        assert refusal.value.got == "a HEIC picture"
-        assert "pillow-heif" in refusal.value.do
+    assert reason(heic)
+
+
+# The quick way for JPEGs, against Pillow's
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 20}])
+def test_jpegs_decode_to_the_bit_as_pillow_decodes_them(mode: str, options: dict[str, Any]) -> None:
+    data = encoded(gradient(133, 77).convert(mode), "JPEG", **options)
+    assert np.array_equal(decoded_array(data), np.asarray(Image.open(BytesIO(data)).convert("RGB")))
+
+
+@pytest.fixture
+def pillow_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each picture that Pillow decodes."""
+    reads: list[int] = []
+    original = photos._pillow_pixels
+    monkeypatch.setattr(photos, "_pillow_pixels", lambda *given: (reads.append(1), original(*given))[1])
+    return reads
+
+
+def test_pillow_reads_what_the_quick_way_cannot(pillow_reads: list[int]) -> None:
+    decoded_array(encoded(gradient(64, 48), "JPEG"))
+    assert not pillow_reads
+    decoded_array(encoded(gradient(64, 48).convert("CMYK"), "JPEG"))
+    decoded_array(encoded(gradient(64, 48), "PNG"))
+    assert len(pillow_reads) == 2
+
+
+def test_no_byte_of_a_jpeg_may_be_missing(pillow_reads: list[int]) -> None:
+    data = encoded(gradient(300, 200), "JPEG")
+    for cut in (0.3, 0.6, 0.9, 0.99):
+        assert "damaged" in reason(data[: int(cut * len(data))])
+    assert len(pillow_reads) == 4
+
+
+def test_what_follows_a_jpeg_is_passed_over() -> None:
+    data = encoded(gradient(64, 48), "JPEG")
+    assert np.array_equal(decoded_array(data + b"\0" * 999 + b"PK trailing"), decoded_array(data))
+
+
+def test_a_jpeg_with_a_second_larger_header_meets_the_same_checks() -> None:
+    small, large = encoded(gradient(16, 16), "JPEG"), encoded(Image.new("RGB", (16, 6000)), "JPEG")
+    frame = large.index(b"\xff\xc0")
+    lying = small[:2] + large[frame : frame + 19] + small[2:]
+    with contextlib.suppress(BadFileError):
+        photo = decode_photo(as_file(lying))
+        assert photo.image.size == (photo.width, photo.height) == (16, 16)
+
+
+@pytest.mark.parametrize("size", [(895, 897), (1791, 5000), (449, 447), (30, 3000)])
+def test_a_scaled_jpeg_keeps_twice_the_target_or_all_of_it(size: tuple[int, int]) -> None:
+    photo = decode_photo(as_file(encoded(gradient(*size), "JPEG")), jpeg_scaled_to_twice=224)
+    assert photo.image.size == size or min(photo.image.size) >= 448
+    assert (photo.width, photo.height) == size
+    assert min(photo.image.size) < 2 * 448 + 8 or size == (1791, 5000)
+
+
+def test_facts_of_the_camera_come_with_the_pixels() -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "One"
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "HEIF"):
+        assert decode_photo(as_file(encoded(gradient(64, 48), kind, exif=exif))).facts.camera == "Maker One"
+
+
+def test_16_bit_colour_and_palettes_in_cmyk_files_become_8_bit_rgb() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    row = b"\0" + struct.pack(">6H", 65535, 0, 257 * 7, 257 * 9, 65535, 0)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    assert decoded_array(b"\x89PNG\r\n\x1a\n" + body).tolist() == [[[255, 0, 7], [9, 255, 0]]]
+
+
+def test_the_same_bytes_without_a_file() -> None:
+    data = encoded(gradient(8, 8), "PNG")
+    file = photo_file(Path("pasted"), data)
+    assert file.content == hashlib.blake2b(data, digest_size=32).hexdigest()
+    assert decode_photo(file).image.size == (8, 8)
+    with pytest.raises(BadFileError, match=r"pasted.*an empty file"):
+        photo_file(Path("pasted"), b"")
 
 
 WHOLE = {
