@@ -1,4 +1,4 @@
-"""The vector store against a dictionary and a matrix product, and the folder around it against accidents."""
+"""Stores of vectors against a dictionary and a matrix product, and a store's folder against accidents."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data.errors import BadFileError
-from vision.retrieval import ImageIndex, edge_store
+from vision.retrieval import ImageIndex, edge_store, server_store
 from vision.retrieval.edge_store import EdgeStore
+from vision.retrieval.fields import FIELDS, PATH
+from vision.retrieval.place import CollectionModel
+from vision.retrieval.server_store import ServerStore
 from vision.retrieval.store import VectorStore
-from vision.retrieval.store_folder import CollectionModel, StoreFolder
+from vision.retrieval.store_folder import StoreFolder
+from vision.retrieval.where import Compare
 
 DIM = 24
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+]
 
 
 def ids(count: int) -> list[str]:
@@ -38,22 +49,41 @@ def vectors(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.normal(size=(count, DIM)).astype(np.float32)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Any:
-    store = EdgeStore.create(tmp_path / "store", DIM, keyword_fields=["files[].path"])
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def memory_store(dim: int = DIM) -> ServerStore:
+    from qdrant_client import QdrantClient
+
+    return ServerStore.create(QdrantClient(":memory:"), "pictures", dim, stemming=False)
+
+
+@pytest.fixture(params=["edge", "server"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
+    """Each engine in turn: what holds for one holds for the other."""
+    store = EdgeStore.create(tmp_path / "store", DIM) if request.param == "edge" else memory_store()
     yield store
     store.close()
 
 
-def test_it_keeps_the_protocol(store: VectorStore, rng: np.random.Generator) -> None:
-    store.upsert(ids(3), vectors(rng, 3), payloads(3))
-    assert store.count() == 3
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge_store, "PAGE", 7)
+    monkeypatch.setattr(server_store, "PAGE", 7)
+    monkeypatch.setattr(server_store, "SENT", 7)
 
 
-def test_search_is_exact_and_pages_join(store: EdgeStore, rng: np.random.Generator) -> None:
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_store, "POLL_S", 0.01)
+    monkeypatch.setattr(server_store, "PATIENCE_S", 0.02)
+
+
+def test_search_is_exact_and_pages_join(store: VectorStore, rng: np.random.Generator) -> None:
     rows, query = vectors(rng, 500), vectors(rng, 1)[0]
     store.upsert(ids(500), rows, payloads(500))
-    cosines = rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
+    cosines = unit(rows) @ unit(query)
     order = np.argsort(-cosines)
     found = store.search(query, 40)
     assert [row.payload["number"] for row in found] == order[:40].tolist()
@@ -63,7 +93,20 @@ def test_search_is_exact_and_pages_join(store: EdgeStore, rng: np.random.Generat
     assert store.search(query, 10, offset=500) == []
 
 
-def test_rows_come_back_as_they_were_put(store: EdgeStore, rng: np.random.Generator) -> None:
+def test_search_heeds_a_filter(store: VectorStore, rng: np.random.Generator) -> None:
+    rows, query = vectors(rng, 200), vectors(rng, 1)[0]
+    store.upsert(ids(200), rows, [{"width": number % 10} for number in range(200)])
+    narrow = Compare(field=FIELDS["width"], operator="<", value=2)
+    order = [at for at in np.argsort(-unit(rows) @ unit(query)) if at % 10 < 2]
+    for exact in (False, True):
+        found = store.search(query, 15, where=narrow, exact=exact)
+        assert [uuid.UUID(row.id).int for row in found] == order[:15]
+    assert store.count(narrow) == 40
+    assert sorted(uuid.UUID(row.id).int for row in store.scan(narrow)) == sorted(order)
+    assert store.count() == 200
+
+
+def test_rows_come_back_as_they_were_put(store: VectorStore, rng: np.random.Generator) -> None:
     store.upsert(ids(4), vectors(rng, 4), payloads(4))
     back = store.get([ids(4)[2], str(uuid.uuid4())])
     assert [(row.id, dict(row.payload)) for row in back] == [(ids(4)[2], payloads(4)[2])]
@@ -73,17 +116,64 @@ def test_rows_come_back_as_they_were_put(store: EdgeStore, rng: np.random.Genera
     assert sorted(row.id for row in store.scan()) == ids(4)[2:]
 
 
-def test_find_reaches_into_lists(store: EdgeStore, rng: np.random.Generator) -> None:
-    store.upsert(ids(30), vectors(rng, 30), payloads(30))
-    found = store.find("files[].path", ["/a/3", "/a/7", "/a/"])
-    assert sorted(row.payload["number"] for row in found) == [3, 7]
-    assert len(store.find("files[].path", ["/b"])) == 30
-
-
-def test_scan_pages_while_rows_change(
-    store: EdgeStore, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+@given(
+    changes=st.lists(
+        st.tuples(st.sampled_from(["upsert", "replace", "delete"]), st.sets(st.integers(0, 9), min_size=1)),
+        max_size=8,
+    ),
+    seed=st.integers(0, 99),
+)
+def test_it_holds_what_a_dictionary_would(
+    store: VectorStore, changes: list[tuple[str, set[int]]], seed: int
 ) -> None:
-    monkeypatch.setattr(edge_store, "PAGE", 7)
+    rng, held = np.random.default_rng(seed), {}
+    store.delete(ids(10))
+    for turn, (kind, numbers) in enumerate(changes):
+        some = [ids(10)[number] for number in sorted(numbers)]
+        if kind == "upsert":
+            rows = vectors(rng, len(some))
+            store.upsert(some, rows, [{"turn": turn}] * len(some))
+            held |= {id: (turn, row) for id, row in zip(some, unit(rows), strict=True)}
+        elif kind == "delete":
+            store.delete(some)
+            held = {id: kept for id, kept in held.items() if id not in some}
+        elif some[0] in held:
+            store.replace_payload(some[0], {"turn": turn})
+            held[some[0]] = (turn, held[some[0]][1])
+    assert {row.id: row.payload["turn"] for row in store.scan()} == {id: held[id][0] for id in held}
+    found = store.vectors(ids(10))
+    assert found.keys() == held.keys()
+    for id, vector in found.items():
+        np.testing.assert_allclose(vector, held[id][1], atol=1e-6)
+    assert store.count() == len(held)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_vectors_come_in_the_order_of_ids(store: VectorStore, rng: np.random.Generator) -> None:
+    rows = vectors(rng, 50)
+    store.upsert(ids(50)[::-1], rows[::-1], payloads(50))
+    pages = list(store.scan_vectors(8))
+    assert [len(page_ids) for page_ids, _ in pages] == [8] * 6 + [2]
+    assert [id for page_ids, _ in pages for id in page_ids] == ids(50)
+    joined = np.concatenate([page for _, page in pages])
+    assert joined.dtype == np.float32
+    np.testing.assert_allclose(joined, unit(rows), atol=1e-6)
+    (one,) = store.vectors([ids(50)[3], str(uuid.uuid4())]).values()
+    np.testing.assert_allclose(one, unit(rows)[3], atol=1e-6)
+
+
+def test_find_reaches_into_lists(store: VectorStore, rng: np.random.Generator) -> None:
+    store.upsert(ids(30), vectors(rng, 30), payloads(30))
+    found = store.find(PATH, ["/a/3", "/a/7", "/a/"])
+    assert sorted(row.payload["number"] for row in found) == [3, 7]
+    assert len(store.find(PATH, ["/b"])) == 30
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_scan_pages_while_rows_change(store: VectorStore, rng: np.random.Generator) -> None:
     store.upsert(ids(50), vectors(rng, 50), payloads(50))
     seen = []
     for row in store.scan():
@@ -93,7 +183,30 @@ def test_scan_pages_while_rows_change(
     assert store.count() == 0
 
 
-def test_threads_may_read_at_once(store: EdgeStore, rng: np.random.Generator) -> None:
+def test_captions_are_ranked_by_their_words(store: VectorStore, rng: np.random.Generator) -> None:
+    captions = ["a dog on a beach", "dog dog dog", "a cat", "Dog, BEACH and sea: all of it far away", None]
+    store.upsert(
+        ids(5), vectors(rng, 5), [{"caption": text, "width": at} for at, text in enumerate(captions)]
+    )
+
+    def found(text: str, **options: Any) -> list[int]:
+        return [row.payload["width"] for row in store.search_words(text, 10, **options)]
+
+    assert set(found("beach dog")) == {0, 1, 3}
+    assert found("beach dog")[0] == 0
+    assert found("cat") == [2]
+    assert found("zebra") == []
+    scores = [row.score for row in store.search_words("beach dog", 10)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] > 0
+    assert found("dog", where=Compare(field=FIELDS["width"], operator=">", value=1)) == [3]
+    assert len(store.search_words("dog", 2)) == 2
+    store.replace_payload(ids(5)[2], {"caption": "a dog", "width": 2})
+    assert found("cat") == []
+    assert 2 in found("dog")
+
+
+def test_threads_may_read_at_once(store: VectorStore, rng: np.random.Generator) -> None:
     store.upsert(ids(50), vectors(rng, 50), payloads(50))
     found: list[int] = []
 
@@ -108,9 +221,57 @@ def test_threads_may_read_at_once(store: EdgeStore, rng: np.random.Generator) ->
     assert found == [50] * 200
 
 
+def test_optimizing_tells_how_far_it_is(store: VectorStore, rng: np.random.Generator) -> None:
+    store.upsert(ids(300), vectors(rng, 300), payloads(300))
+    told: list[tuple[int, int]] = []
+    store.optimize(lambda done, total: told.append((done, total)))
+    assert {total for _, total in told} == {300}
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert store.facts().rows == 300
+
+
+# Of Qdrant Edge alone
+
+
+@pytest.fixture
+def edge_shard(tmp_path: Path) -> Iterator[EdgeStore]:
+    store = EdgeStore.create(tmp_path / "store", DIM)
+    yield store
+    store.close()
+
+
+def test_a_graph_is_built_when_asked_for_and_no_sooner(
+    edge_shard: EdgeStore, rng: np.random.Generator
+) -> None:
+    rows = vectors(rng, 3000)
+    edge_shard.upsert(ids(3000), rows, payloads(3000))
+    assert edge_shard.facts().graph_rows == 0
+    edge_shard.optimize()
+    facts = edge_shard.facts()
+    assert facts.graph_rows == facts.rows == 3000
+    assert facts.disk_bytes is not None
+    assert facts.disk_bytes > rows.nbytes
+    more = vectors(rng, 5)
+    edge_shard.upsert(ids(3005)[3000:], more, [{"new": True}] * 5)
+    assert edge_shard.search(more[2], 1)[0].id == ids(3005)[3002]
+    truth = np.argsort(-unit(rows) @ unit(rows[7]))[:10]
+    found = edge_shard.search(rows[7], 10, exact=True)
+    assert len({uuid.UUID(row.id).int for row in found} & set(truth.tolist())) == 10
+
+
+def test_captions_match_without_their_english_endings(
+    edge_shard: EdgeStore, rng: np.random.Generator
+) -> None:
+    captions = ["Two dogs are running on the beaches", "A cat", "Café"]
+    edge_shard.upsert(ids(3), vectors(rng, 3), [{"caption": text} for text in captions])
+    assert [row.id for row in edge_shard.search_words("the dog runs on a beach", 5)] == [ids(3)[0]]
+    assert [row.id for row in edge_shard.search_words("cafe", 5)] == [ids(3)[2]]
+    assert edge_shard.search_words("the", 5) == []
+
+
 def test_it_opens_again_with_all_it_held(tmp_path: Path, rng: np.random.Generator) -> None:
     rows = vectors(rng, 100)
-    first = EdgeStore.create(tmp_path / "store", DIM, keyword_fields=["files[].path"])
+    first = EdgeStore.create(tmp_path / "store", DIM)
     first.upsert(ids(100), rows, payloads(100))
     expected = first.search(rows[5], 10)
     first.close()
@@ -119,13 +280,32 @@ def test_it_opens_again_with_all_it_held(tmp_path: Path, rng: np.random.Generato
         first.count()
     second = EdgeStore.open(tmp_path / "store")
     assert second.search(rows[5], 10) == expected
-    assert len(second.find("files[].path", ["/a/9"])) == 1
+    assert len(second.find(PATH, ["/a/9"])) == 1
     second.close()
 
 
-def test_the_wrong_length_and_a_second_holder_are_refused(store: EdgeStore, tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_version_gets_the_missing_tables(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    import qdrant_edge as edge
+
+    params = edge.EdgeVectorParams(size=DIM, distance=edge.Distance.Cosine)
+    (tmp_path / "old").mkdir()
+    old = edge.EdgeShard.create(str(tmp_path / "old"), edge.EdgeConfig(vectors=params, wal_enabled=True))
+    payload = {"caption": "a dog", "files": [{"path": "/a"}]}
+    point = edge.Point(ids(1)[0], vectors(rng, 1)[0].tolist(), payload)
+    old.update(edge.UpdateOperation.upsert_points([point]))
+    old.close()
+    store = EdgeStore.open(tmp_path / "old")
+    assert [row.id for row in store.search_words("dogs", 5)] == ids(1)
+    assert len(store.find(PATH, ["/a"])) == 1
+    store.optimize()
+    store.close()
+
+
+def test_the_wrong_length_and_a_second_holder_are_refused(edge_shard: EdgeStore, tmp_path: Path) -> None:
     with pytest.raises(BadFileError, match="expected dim: 24, got 3"):
-        store.upsert(ids(1), np.ones((1, 3), np.float32), [{}])
+        edge_shard.upsert(ids(1), np.ones((1, 3), np.float32), [{}])
     with pytest.raises(BadFileError, match="another process holds"):
         EdgeStore.open(tmp_path / "store")
 

@@ -43,5 +43,9 @@ FIELDS: dict[str, Field] = {
 
 
 def column_key(name: str) -> str:
-    """Where the payload keeps a column that `vision classify` or a person added."""
-    return f"columns.{name}"
+    """Where the payload, under "columns", keeps a column that `vision classify` or a person added.
+
+    A name that is no plain word stands in quotes; it cannot hold a double quote itself.
+    """
+    plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    return f"columns.{name}" if plain else f'columns."{name}"'
