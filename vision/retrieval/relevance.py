@@ -5,8 +5,8 @@ noise. So every query is measured against the collection's own background, its s
 the collection. Location is their median, spread the way from there to the 90 % point, and above the median
 the tail is taken to fall as exp(-u ** SHAPE), u in spreads. That gives E, the number of pictures that chance
 would put at or above a score, and from E the log-odds of relevance, OFFSET - SLOPE log E: a local false
-discovery rate (Efron, JASA 99, 2004) with a parametric null, whose constants `benchmarks/relevance.py` fits on
-one half of its subjects and checks on the other.
+discovery rate (Efron, JASA 99, 2004) with a parametric null, whose constants `benchmarks/relevance.py` fits
+on one half of its subjects and checks on the other.
 
 What it does not know: whether the nearest thing that is there would do. "Toy poodle", where there is none,
 gets a miniature poodle with good odds. And of a subject that fills a tenth of a collection or more, only the
@@ -32,7 +32,7 @@ CROWD = 1000  # larger collections hold more of what people ask for: odds go dow
 
 SHAPE = 1.3  # 1 is an exponential tail, about 1.6 follows a normal one
 LOPSIDED = 1.3  # most that the upper spread counts, in lower spreads: what goes beyond is hits, not noise
-OFFSET, SLOPE = -2.83, 0.58
+OFFSET, SLOPE = -3.04, 0.69
 
 
 @dataclass(frozen=True, eq=False)
