@@ -9,6 +9,7 @@ tail = "is" ["not"] "null" | "contains" value | ("=" | "==" | "!=" | "<>" | "<" 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -185,7 +186,9 @@ class WhereParser:
         if token.kind != "number":
             do = f"write '{token.written}'" if token.kind == "name" else ""
             raise self._wrong(token, "a number, or a text in quotes", do=do)
-        return int(token.written) if token.written.lstrip("+-").isdigit() else float(token.written)
+        number = float(token.written)
+        is_whole = token.written.lstrip("+-").isdigit() and math.isfinite(number)
+        return int(token.written) if is_whole else number
 
     def _number(self) -> float:
         token = self._next()
