@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from vision.backbones import Backbone, load_backbone
 from vision.backbones.open_clip_build import build_open_clip
 from vision.optimize.clip_tokens import CLEANERS, ClipTokens
+from vision.optimize.sealed_folder import RECORD
 from vision.optimize.text_export import export_text_tower
 from vision.optimize.text_layers import erf
-from vision.optimize.text_tower import RECORD, TOKENIZER, WEIGHTS, load_text_tower, tower_folder
+from vision.optimize.text_tower import TOKENIZER, WEIGHTS, load_text_tower, tower_folder
 
 VISION = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
 TEXT: dict[str, Any] = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}

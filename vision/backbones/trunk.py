@@ -77,5 +77,6 @@ class Trunk(ABC):
         weight_DCpp, bias_D = self.kernel
         grid = F.conv2d(pixels_BCHW, weight_DCpp, bias_D, stride=self.patch_size)
         tokens_BND = grid.flatten(2).transpose(1, 2) + self.picture_positions((grid.shape[2], grid.shape[3]))
-        prefix_BPD = self.prefix.expand(len(tokens_BND), -1, -1)
+        # Not `len`, which torch.export would take for a constant.
+        prefix_BPD = self.prefix.expand(tokens_BND.shape[0], -1, -1)
         return self.run(torch.cat([prefix_BPD, tokens_BND], dim=1), None)

@@ -5,25 +5,22 @@ Shape suffixes: V vocabulary, L tokens, D width, E joint space.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.writing import whole_folder
+from vision.optimize.sealed_folder import sealed_folder
 from vision.optimize.text_layers import Array
 from vision.optimize.text_tower import (
-    RECORD,
     TOKENIZER,
     WEIGHTS,
     TowerSpec,
     load_text_tower,
-    spec_fields,
+    made_for,
     tower_folder,
-    tower_record,
 )
 
 if TYPE_CHECKING:
@@ -70,14 +67,9 @@ def _write(
 ) -> None:
     from safetensors.numpy import save_file
 
-    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(folder) as draft:
+    with sealed_folder(folder, {"made_for": made_for(fingerprint), "spec": asdict(spec)}) as draft:
         save_file({name: np.ascontiguousarray(w) for name, w in weights.items()}, draft / WEIGHTS)
         (draft / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-        record = tower_record(fingerprint, spec_fields(spec), draft)
-        (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    load_text_tower(fingerprint)  # the digests are noted, so that the first query need not read everything
 
 
 def _described(backbone: Backbone) -> tuple[TowerSpec, str, dict[str, Array]]:

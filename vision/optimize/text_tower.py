@@ -2,7 +2,7 @@
 
 A tower is a folder in the cache folder, named by the fingerprint of the model:
 
-    text-towers/FINGERPRINT/tower.json            what it is, and the digests of the other two
+    text-towers/FINGERPRINT/record.json           what it is, and the digests of the other two
     text-towers/FINGERPRINT/weights.safetensors   fp32, mapped into memory: only what is used is read
     text-towers/FINGERPRINT/tokenizer.txt         CLIP's merges, or the JSON of a Hugging Face tokenizer
 
@@ -11,11 +11,10 @@ Shape suffixes: B sentences, L tokens, D width, E joint space.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from data.cache_folder import cache_folder
-from data.digest import remembered_sha256
 from vision.optimize.clip_tokens import CLEANERS, ClipTokens
+from vision.optimize.sealed_folder import read_sealed
 from vision.optimize.text_layers import ACTIVATIONS, Array, Mask, Weights, attention, layer_norm, linear
 
 # Raise it whenever the files or what is made of them change.
 FORMAT = 1
-RECORD, WEIGHTS, TOKENIZER = "tower.json", "weights.safetensors", "tokenizer.txt"
+WEIGHTS, TOKENIZER = "weights.safetensors", "tokenizer.txt"
 BATCH = 64
 Ids = npt.NDArray[np.int64]
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
@@ -194,41 +193,24 @@ def load_text_tower(fingerprint: str) -> TextTower | None:
     What follows a "+" in a fingerprint is about pictures: the text half is that of the model before it.
     """
     folder = tower_folder(fingerprint)
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        if record != tower_record(fingerprint, record["spec"], folder):
-            return None
-        return _open(TowerSpec(**record["spec"]), folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    record = read_sealed(folder)
+    if record is None or record.get("made_for") != made_for(fingerprint):
         return None
+    return _open(TowerSpec(**record["spec"]), folder)
 
 
 def tower_folder(fingerprint: str) -> Path:
     """Where the tower of a model is, or would be."""
-    model = re.sub(r"[^\w.-]", "_", fingerprint.partition("+")[0])
-    return cache_folder() / "text-towers" / model
+    return cache_folder() / "text-towers" / re.sub(r"[^\w.-]", "_", _model(fingerprint))
 
 
-def tower_record(fingerprint: str, spec: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What `tower.json` must hold if the files in `folder` are whole and of this model and version.
-
-    Raises:
-        OSError: a file is missing or unreadable.
-    """
-    fields = {
-        "format": FORMAT,
-        "fingerprint": fingerprint.partition("+")[0],
-        "spec": spec,
-        "sha256": {name: remembered_sha256(folder / name) for name in (WEIGHTS, TOKENIZER)},
-    }
-    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-    return fields | {"digest": digest}
+def made_for(fingerprint: str) -> list[Any]:
+    """What a tower's record must say for it to be of this model, and of this version of Chiasm."""
+    return [FORMAT, _model(fingerprint)]
 
 
-def spec_fields(spec: TowerSpec) -> dict[str, Any]:
-    """A spec as JSON gives it back."""
-    fields: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
-    return fields
+def _model(fingerprint: str) -> str:
+    return fingerprint.partition("+")[0]
 
 
 def _open(spec: TowerSpec, folder: Path) -> TextTower:
