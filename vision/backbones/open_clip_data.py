@@ -51,6 +51,13 @@ def imagenet_class_names() -> tuple[str, ...]:
     return tuple(_module("zero_shot_metadata").IMAGENET_CLASSNAMES)
 
 
+@cache
+def prompt_templates(kind: str) -> tuple[str, ...]:
+    """Sentences with {} where the class name goes: "imagenet", OpenAI's 80, or "simple", 7 of them."""
+    sets = {"imagenet": "OPENAI_IMAGENET_TEMPLATES", "simple": "SIMPLE_IMAGENET_TEMPLATES"}
+    return tuple(template("{}") for template in getattr(_module("zero_shot_metadata"), sets[kind]))
+
+
 def _root() -> Path:
     spec = importlib.util.find_spec("open_clip")
     if spec is None or not spec.submodule_search_locations:
