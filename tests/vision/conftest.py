@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
+
+from vision.backbones.preprocess import Preprocess
 
 COLOURS = {
     "red": (255, 0, 0),
@@ -24,14 +25,18 @@ class ColourEmbedder:
     """Mean colour -> unit vector (3,), a dark grey being added so that black has a direction too."""
 
     output_dim = 3
+    preprocess = Preprocess(  # to 0..255
+        size=(8, 8),
+        resize_to=(8, 8),
+        resize_mode="squash",
+        interpolation="bilinear",
+        mean=(0,) * 3,
+        std=(1 / 255,) * 3,
+    )
 
     def __init__(self, name: str = "fake:colours", fingerprint: str = "fake-1", has_text: bool = True):
         self.name, self.fingerprint, self.has_text = name, fingerprint, has_text
         self.pictures_seen = 0
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        pixels_HWC = np.asarray(image.convert("RGB").resize((8, 8), Image.Resampling.BOX))
-        return torch.from_numpy(pixels_HWC.copy()).permute(2, 0, 1).float()
 
     def encode_image(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         self.pictures_seen += len(pixels_BCHW)

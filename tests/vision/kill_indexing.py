@@ -16,6 +16,7 @@ from pathlib import Path
 import torch  # noqa: F401 - so that the forks need not
 
 from vision.retrieval import ImageIndex, IngestOptions
+from vision.retrieval.decode_pool import start_decoders
 
 CONFTEST, STORE, PHOTOS = map(Path, sys.argv[1:])
 specification = importlib.util.spec_from_file_location("fakes", CONFTEST)
@@ -75,6 +76,7 @@ def last(text):
 
 
 def main():
+    start_decoders(wait=True)  # one process forks the workers of all the children
     chance, deaths, midway, stored, patience = random.Random(7), 0, 0, 0, 0.02
     while True:
         child, reading = in_a_fork(index_all)

@@ -60,7 +60,7 @@ def test_scores_are_cosines(index: Any, album: Path, colours: Any, rng: np.rando
     index.add_folder([album])
     query = rng.normal(size=3)
     for hit in index.search(query, k=5):
-        pixels = colours.preprocess(Image.open(hit.path))[None]
+        pixels = colours.preprocess(Image.open(hit.path))[None]  # by Pillow, as an independent twin
         vector = colours.encode_image(pixels)[0].numpy()
         assert hit.score == pytest.approx(vector @ query / np.linalg.norm(query), abs=1e-5)
 
@@ -102,7 +102,7 @@ def test_an_empty_index_finds_nothing(index: Any, tmp_path: Path) -> None:
 
 def test_a_second_run_embeds_and_reads_nothing(index: Any, album: Path, monkeypatch: Any) -> None:
     index.add_folder([album])
-    monkeypatch.setattr("vision.retrieval.ingest.read_photo", None)
+    monkeypatch.setattr("vision.retrieval.decode_pool.read_photo", None)
     summary = index.add_folder([album])
     assert str(summary) == "added 0, unchanged 5, removed 0, failed 0"
     assert summary.embedded == 0
@@ -140,9 +140,26 @@ def test_a_deleted_file_leaves(index: Any, album: Path) -> None:
     index.add_folder([album])
     (album / "red.png").unlink()
     assert "red.png" not in names(index.search("red", k=5))  # before the next run, too
-    summary = index.add_folder([album])
+    assert str(index.add_folder([album])) == "added 0, unchanged 4, removed 0, failed 0"
+    assert len(index) == 5
+    assert "red.png" not in names(index.search("red", k=5))
+    summary = index.add_folder([album], prune=True)
     assert str(summary) == "added 0, unchanged 4, removed 1, failed 0"
     assert len(index) == 4
+
+
+def test_what_is_left_out_later_stays_until_it_is_pruned(index: Any, album: Path) -> None:
+    index.add_folder([album])
+    options = IngestOptions(exclude=("below/",))
+    assert str(index.add_folder([album], options=options)) == "added 0, unchanged 3, removed 0, failed 0"
+    assert len(index) == 5
+    assert index.add_folder([album], options=options, prune=True).removed == 2
+    assert len(index) == 3
+    assert index.add_folder([album]).added == 2
+    only = IngestOptions(include=("*.jpg",))
+    assert str(index.add_folder([album], options=only, prune=True)) == (
+        "added 0, unchanged 0, removed 5, failed 0"
+    )
 
 
 def test_deletions_beyond_k_do_not_shorten_the_answer(index: Any, tmp_path: Path) -> None:
@@ -159,8 +176,8 @@ def test_files_outside_the_given_roots_stay(index: Any, album: Path, tmp_path: P
     index.add_folder([tmp_path / "albums", album])
     (tmp_path / "albums/x.png").unlink()
     (album / "red.png").unlink()
-    assert index.add_folder([album]).removed == 1
-    assert index.add_folder([tmp_path / "albums"]).removed == 1
+    assert index.add_folder([album], prune=True).removed == 1
+    assert index.add_folder([tmp_path / "albums"], prune=True).removed == 1
 
 
 def test_copies_are_one_picture_in_several_places(index: Any, album: Path) -> None:
@@ -175,7 +192,7 @@ def test_copies_are_one_picture_in_several_places(index: Any, album: Path) -> No
     assert second.path.name != "red.png"
     (album / "copy a.png").unlink()
     assert index.search("red", k=1)[0].path == album / "copy b.png"
-    assert index.add_folder([album]).removed == 1
+    assert index.add_folder([album], prune=True).removed == 1
 
 
 def test_copies_in_one_batch_are_embedded_once(index: Any, album: Path, colours: Any) -> None:

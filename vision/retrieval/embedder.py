@@ -1,16 +1,36 @@
 """What picture search asks of a model: `vision.backbones.Backbone` has it, and so has any stand-in.
 
-Shape legend: B batch, C channels, H W pixels, E components of the joint space.
+Shape legend: B N batch, C channels, H W pixels, E components of the joint space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vision.retrieval.store import Vectors
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class PicturePreprocess(Protocol):
+    """What `vision.backbones.Preprocess` does; pickled, as it runs in processes of its own."""
+
+    @property
+    def resized_side(self) -> int:
+        """The number of pixels that a picture's shorter side is scaled to, or more."""
+
+    def pixels(self, picture_HWC: Pixels) -> Pixels:
+        """RGB picture (H, W, 3) -> pixels (3, H, W), 8-bit."""
+
+    def normalise(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """8-bit pixels (B, 3, H, W) -> what `encode_image` takes, on the same device."""
 
 
 class Embedder(Protocol):
@@ -33,11 +53,23 @@ class Embedder(Protocol):
         """Whether `encode_text` works."""
 
     @property
-    def preprocess(self) -> Callable[[Image.Image], torch.Tensor]:
-        """Picture -> pixels (C, H, W); called from several threads."""
+    def preprocess(self) -> PicturePreprocess:
+        """From pictures to what `encode_image` takes."""
 
     def encode_image(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Pixels -> unit vectors (B, E), fp32."""
 
     def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
         """Sentences -> unit vectors (B, E), fp32."""
+
+
+def embed_pixels(embedder: Embedder, pixels_NCHW: Pixels) -> Vectors:
+    """8-bit pixels (N, 3, H, W) -> unit vectors (N, E); they are normalised on the model's device.
+
+    A model that is not on the CPU says so by an attribute `device`.
+    """
+    import torch
+
+    pixels = torch.from_numpy(pixels_NCHW).to(getattr(embedder, "device", "cpu"))
+    vectors_NE: Vectors = embedder.encode_image(embedder.preprocess.normalise(pixels)).cpu().numpy()
+    return vectors_NE

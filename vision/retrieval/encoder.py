@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from data.errors import FingerprintMismatchError, ParameterError
-from vision.retrieval.embedder import Embedder
+from vision.retrieval.embedder import Embedder, embed_pixels
 from vision.retrieval.place import CollectionModel
 from vision.retrieval.store import Vectors
 
@@ -62,8 +62,8 @@ class QueryEncoder:
 
     def picture(self, image: Image.Image) -> Vectors:
         """A picture -> its unit vector (E,)."""
-        pixels_1CHW = self.backbone.preprocess(image)[None]
-        vector_E: Vectors = self.backbone.encode_image(pixels_1CHW)[0].cpu().numpy()
+        pixels_CHW = self.backbone.preprocess.pixels(np.array(image.convert("RGB")))
+        vector_E: Vectors = embed_pixels(self.backbone, pixels_CHW[None])[0]
         return vector_E
 
     def given(self, vector: object) -> Vectors:

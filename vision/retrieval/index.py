@@ -11,6 +11,7 @@ Shape legend: T texts, E components of the joint space.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,7 @@ from vision.retrieval.embedder import Embedder
 from vision.retrieval.encoder import QueryEncoder, check_same_model
 from vision.retrieval.hits import Hit, live_hits
 from vision.retrieval.ingest import Ingest, IngestOptions
+from vision.retrieval.picture_reader import DecodeMode
 from vision.retrieval.place import CollectionModel, IndexPlace
 from vision.retrieval.query import Content, Query, combine
 from vision.retrieval.store import Vectors, VectorStore
@@ -109,6 +111,7 @@ class ImageIndex:
         roots: Sequence[str | Path],
         *,
         options: IngestOptions | None = None,
+        prune: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> IndexSummary:
         """Bring the index up to date with everything under `roots`; files elsewhere stay as they are.
@@ -116,15 +119,20 @@ class ImageIndex:
         Interrupted at any point it loses nothing that it had acknowledged: run it again to go on.
 
         Args:
+            prune: forget what is gone, or passed over by the options' patterns; until then it stays in the
+                store, though what is gone never comes up in results.
             progress: called with the number of files dealt with, and of files in all.
 
         Raises:
             BadFileError: a root is missing or no folder, or the store cannot be written.
         """
-        report = _with_total(progress, sum(1 for _ in walk_photos(roots)) if progress else 0)
-        run = Ingest(self._store, self.backbone, options or IngestOptions(), report)
-        run.add(walk_photos(roots, on_error=run.fail))
-        run.remove_missing([photo_folder(root) for root in roots])
+        options, folders = options or IngestOptions(), [photo_folder(root) for root in roots]
+        walk = partial(walk_photos, folders, include=options.include, exclude=options.exclude)
+        report = _with_total(progress, sum(1 for _ in walk()) if progress else 0)
+        run = self._ingest(options, folders, report)
+        run.add(walk(on_error=run.fail))
+        if prune:
+            run.prune()
         return run.finish()
 
     def add_files(
@@ -137,7 +145,7 @@ class ImageIndex:
         """Add single files, or bring them up to date; nothing else is looked at."""
         paths = [absolute_path(file) for file in files]
         report = _with_total(progress, len(paths))
-        run = Ingest(self._store, self.backbone, options or IngestOptions(), report)
+        run = self._ingest(options or IngestOptions(), [], report)
         run.add(paths)
         return run.finish()
 
@@ -168,6 +176,12 @@ class ImageIndex:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ingest(
+        self, options: IngestOptions, roots: Sequence[Path], progress: Callable[[int], None] | None
+    ) -> Ingest:
+        decode: DecodeMode = "fast" if self.model.decode == "fast" else "exact"
+        return Ingest(self._store, self.backbone, options, decode=decode, roots=roots, progress=progress)
 
     def _nearest(self, vector_E: Vectors, k: int) -> list[Hit]:
         hits: list[Hit] = []

@@ -1,4 +1,4 @@
-"""One run of indexing: read, decode ahead in threads, embed in batches, store, and tell what was done.
+"""One run of indexing: read and decode ahead, embed in batches, store, and tell what was done.
 
 Order is what makes a run safe to kill: a changed file leaves its old picture before it joins its new one, and
 only what the store has acknowledged is counted. What is missing afterwards, the next run finds and does.
@@ -9,28 +9,27 @@ Shape legend: N pictures of a batch, C channels, H W pixels, E components of the
 from __future__ import annotations
 
 import itertools
-import os
 import stat
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.errors import BadFileError, ParameterError
-from data.photos import decode_photo, read_photo
-from vision.retrieval.embedder import Embedder
-from vision.retrieval.picture import PATH_FIELD, Picture, Place, content_id, path_to_text
-from vision.retrieval.store import Row, Vectors, VectorStore
+from data.path_globs import PathGlobs
+from data.photo_walk import folder_of
+from data.photos import PhotoFile
+from vision.retrieval.decode_pool import DecodePool, Reading
+from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
+from vision.retrieval.picture import PATH_FIELD, Picture, Place, content_id, folder_tags, path_to_text
+from vision.retrieval.picture_reader import DecodeMode, PictureReader
+from vision.retrieval.store import Row, VectorStore
 from vision.retrieval.summary import Failure, IndexSummary
-
-if TYPE_CHECKING:
-    import torch
 
 LOOKUP = 256  # paths asked of the store at once
 
@@ -43,37 +42,59 @@ class IngestOptions:
 
     Args:
         batch_size: pictures embedded and acknowledged together.
-        decode_workers: threads that read and decode ahead of the model; None for one per core, at most 8.
+        decode_workers: processes that read and decode ahead of the model; None for one per core, at most 8.
         rehash: read every file again, also where size and time of change are those of the last run.
+        include: patterns, as of `data.path_globs.PathGlobs`, of the files to look at; none for all.
+        exclude: patterns of files and folders to pass over.
     """
 
     batch_size: int = 16
     decode_workers: int | None = None
     rehash: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "decode_workers"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ParameterError(name, must_be="a whole number of at least 1", got=value)
+        PathGlobs(self.include, self.exclude)  # which checks them
 
 
 @dataclass(kw_only=True)
 class _Arrival:
-    """A file that was read; `pixels_CHW` is None where the store knew its picture already."""
+    """A file whose picture the store does not hold; `replaces` says that the index knows its path."""
 
     picture: Picture
     place: Place
     replaces: bool
-    pixels_CHW: torch.Tensor | None
+    pixels_CHW: Pixels
 
 
 class Ingest:
-    """One run into `store` with `embedder`; `progress` is told the number of files dealt with so far."""
+    """One run into a store.
+
+    Args:
+        store: where the pictures go.
+        embedder: the model.
+        options: how to go about it.
+        decode: how pictures are decoded; that of the collection.
+        roots: absolute folders that the files lie under; the folders between are their tags.
+        progress: told the number of files dealt with so far.
+    """
 
     def __init__(
-        self, store: VectorStore, embedder: Embedder, options: IngestOptions, progress: Progress | None = None
+        self,
+        store: VectorStore,
+        embedder: Embedder,
+        options: IngestOptions,
+        *,
+        decode: DecodeMode = "exact",
+        roots: Sequence[Path] = (),
+        progress: Progress | None = None,
     ):
-        self.store, self.embedder, self.options = store, embedder, options
+        self.store, self.embedder, self.options, self.roots = store, embedder, options, roots
+        self.reader = PictureReader(preprocess=embedder.preprocess, decode=decode)
         self.summary = IndexSummary()
         self._progress = progress or (lambda done: None)
         self._done = 0
@@ -87,34 +108,41 @@ class Ingest:
 
     def add(self, paths: Iterable[Path]) -> None:
         """Index the files; a batch and its forerunners are in memory, however many files there are."""
-        workers = self.options.decode_workers or min(8, os.cpu_count() or 1)
-        ahead = 2 * workers + self.options.batch_size
-        waiting: deque[tuple[Path, bool, Future[_Arrival]]] = deque()
-        with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[Path, bool, Future[Reading]]] = deque()
+        with (
+            warnings.catch_warnings(),
+            DecodePool(self.reader, workers=self.options.decode_workers) as pool,
+        ):
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged metadata and very large pictures
-            try:
-                for path, replaces in self._changed(paths):
-                    waiting.append((path, replaces, pool.submit(self._read, path, replaces)))
-                    if len(waiting) > ahead:
-                        self._take(*waiting.popleft())
-                while waiting:
+            ahead = 2 * pool.workers + self.options.batch_size
+            for path, replaces in self._changed(paths):
+                waiting.append((path, replaces, pool.submit(path, self._is_new)))
+                if len(waiting) > ahead:
                     self._take(*waiting.popleft())
-                self._commit()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            while waiting:
+                self._take(*waiting.popleft())
+            self._commit()
 
-    def remove_missing(self, roots: Sequence[Path]) -> None:
-        """Drop files under `roots` that are gone, and what an interrupted run left without files."""
+    def prune(self) -> None:
+        """Drop what lies under the roots but is gone, or passed over by the options' patterns."""
+        globs = PathGlobs(self.options.include, self.options.exclude)
+
+        def stays(path: Path) -> bool:
+            root = folder_of(path, self.roots)
+            return root is None or (globs.takes_file(path.relative_to(root)) and not is_gone(path))
+
         for row in self.store.scan():
-            picture = Picture.from_payload(row.payload)
-            gone = [
-                place.path
-                for place in picture.places
-                if any(place.path.is_relative_to(root) for root in roots) and is_gone(place.path)
-            ]
-            self.summary.removed += len(gone)
-            if gone or not picture.places:
-                self._put_back(picture.without(gone))
+            picture = _picture(row)
+            paths = [place.path for place in picture.places if not stays(place.path)]
+            self.summary.removed += len(paths)
+            if paths or not picture.places:  # an interrupted run may have left some without files
+                self._put_back(picture.without(paths))
+
+    def forget(self, paths: Sequence[Path]) -> None:
+        """Drop single files, whatever has become of them."""
+        rows = self.store.find(PATH_FIELD, [path_to_text(path) for path in paths])
+        self.summary.removed += sum(_picture(row).lies_at(path) for row in rows for path in set(paths))
+        self._forget(paths)
 
     def finish(self) -> IndexSummary:
         """Delete the pictures that no file holds any more, and give the counts."""
@@ -141,36 +169,25 @@ class Ingest:
         pictures = map(_picture, self.store.find(PATH_FIELD, [path_to_text(path) for path in paths]))
         return {place.path: picture for picture in pictures for place in picture.places}
 
-    def _read(self, path: Path, replaces: bool) -> _Arrival:
-        """In a worker thread: everything that a file needs before the model."""
-        file = read_photo(path)
-        place = Place(path=path, mtime_ns=file.mtime_ns)
-        known = self.store.get([content_id(file.content)])
-        if known:
-            return _Arrival(picture=_picture(known[0]), place=place, replaces=replaces, pixels_CHW=None)
-        photo = decode_photo(file)
-        picture = Picture(
-            content=file.content,
-            size=file.size,
-            width=photo.width,
-            height=photo.height,
-            format=photo.format,
-            places=(),
-        )
-        pixels_CHW = self.embedder.preprocess(photo.image)
-        return _Arrival(picture=picture, place=place, replaces=replaces, pixels_CHW=pixels_CHW)
+    def _is_new(self, file: PhotoFile) -> bool:
+        """Asked in other threads."""
+        return not self.store.get([content_id(file.content)])
 
-    def _take(self, path: Path, replaces: bool, future: Future[_Arrival]) -> None:
+    def _take(self, path: Path, replaces: bool, future: Future[Reading]) -> None:
         try:
-            arrival = future.result()
+            reading = future.result()
         except BadFileError as error:
             self._give_up(path, replaces, str(error.got) + (f"; {error.do}" if error.do else ""))
             return
-        stored = self.store.get([arrival.picture.id])
-        if stored:
-            self._join(_picture(stored[0]), arrival)
+        tags = folder_tags(path, folder_of(path, self.roots))
+        place = Place(path=path, mtime_ns=reading.file.mtime_ns, tags=tags)
+        stored = self.store.get([content_id(reading.file.content)])
+        if reading.decoded is None or stored:
+            self._join(_picture(stored[0]), place, replaces)
             return
-        self._batch.setdefault(arrival.picture.content, []).append(arrival)
+        picture, pixels_CHW = reading.decoded
+        arrival = _Arrival(picture=picture, place=place, replaces=replaces, pixels_CHW=pixels_CHW)
+        self._batch.setdefault(picture.content, []).append(arrival)
         if len(self._batch) >= self.options.batch_size:
             self._commit()
 
@@ -180,20 +197,20 @@ class Ingest:
             self._forget([path])
         self._advance(1)
 
-    def _join(self, stored: Picture, arrival: _Arrival) -> None:
+    def _join(self, stored: Picture, place: Place, replaces: bool) -> None:
         """One more file of a picture that the store holds: no need of the model."""
-        path = arrival.place.path
-        if stored.lies_at(path):
-            self.store.replace_payload(stored.id, stored.with_place(arrival.place).to_payload())
+        if stored.lies_at(place.path):
+            (known,) = (other for other in stored.places if other.path == place.path)
+            place = replace(place, tags=place.tags or known.tags)  # a single file comes without a root
+            self.store.replace_payload(stored.id, stored.with_place(place).to_payload())
             self.summary.unchanged += 1
             self._advance(1)
             return
-        if arrival.replaces:
-            self._forget([path])
-        gone = [place.path for place in stored.places if is_gone(place.path)]
-        self.store.replace_payload(stored.id, stored.without(gone).with_place(arrival.place).to_payload())
-        self._count(arrival, moved=bool(gone))
-        self.summary.removed += max(0, len(gone) - 1)
+        if replaces:
+            self._forget([place.path])
+        gone = [other.path for other in stored.places if is_gone(other.path)][:1]
+        self.store.replace_payload(stored.id, stored.without(gone).with_place(place).to_payload())
+        self._count(replaces, moved=bool(gone))
         self._advance(1)
 
     def _commit(self) -> None:
@@ -201,7 +218,7 @@ class Ingest:
         groups, self._batch = list(self._batch.values()), {}
         if not groups:
             return
-        vectors_NE = self._embed([group[0] for group in groups])
+        vectors_NE = embed_pixels(self.embedder, np.stack([group[0].pixels_CHW for group in groups]))
         usable = [bool(np.isfinite(vector_E).all()) for vector_E in vectors_NE]
         for group in itertools.compress(groups, (not good for good in usable)):
             for arrival in group:
@@ -212,16 +229,9 @@ class Ingest:
         payloads = [picture.to_payload() for picture in pictures]
         self.store.upsert([picture.id for picture in pictures], vectors_NE[usable], payloads)
         for arrival in itertools.chain.from_iterable(groups):
-            self._count(arrival, moved=False)
+            self._count(arrival.replaces, moved=False)
         self.summary.embedded += len(groups)
         self._advance(sum(map(len, groups)))
-
-    def _embed(self, arrivals: Sequence[_Arrival]) -> Vectors:
-        import torch
-
-        pixels_NCHW = torch.stack([one.pixels_CHW for one in arrivals if one.pixels_CHW is not None])
-        vectors_NE: Vectors = self.embedder.encode_image(pixels_NCHW).cpu().numpy()
-        return vectors_NE
 
     def _forget(self, paths: Sequence[Path]) -> None:
         """Take files from the pictures that they held so far."""
@@ -236,8 +246,8 @@ class Ingest:
         if not picture.places:
             self._emptied.add(picture.id)
 
-    def _count(self, arrival: _Arrival, *, moved: bool) -> None:
-        kind = "changed" if arrival.replaces else "moved" if moved else "added"
+    def _count(self, replaces: bool, *, moved: bool) -> None:
+        kind = "changed" if replaces else "moved" if moved else "added"
         setattr(self.summary, kind, getattr(self.summary, kind) + 1)
 
     def _advance(self, files: int) -> None:
@@ -264,8 +274,8 @@ def _is_fresh(path: Path, picture: Picture) -> bool:
         status = path.stat()
     except OSError:
         return False
-    place = Place(path=path, mtime_ns=status.st_mtime_ns)
-    return status.st_size == picture.size and place in picture.places
+    known = any(place.path == path and place.mtime_ns == status.st_mtime_ns for place in picture.places)
+    return known and status.st_size == picture.size
 
 
 def _picture(row: Row) -> Picture:

@@ -9,28 +9,54 @@ from __future__ import annotations
 import os
 import urllib.parse
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from data.photo_facts import Coordinates
 from vision.retrieval.store import Payload
 
 PATH_FIELD = "files[].path"  # where a store finds a picture by the path of one of its files
 _RAW = "raw:"  # absolute paths never begin so
 
 
+Word = str | int | float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A file that holds the picture, and the time of its last change when it was read."""
+    """A file that holds the picture.
+
+    Args:
+        path: absolute.
+        mtime_ns: time of the file's last change when it was read.
+        tags: names of the folders between the folder that was indexed and the file, outermost first.
+    """
 
     path: Path
     mtime_ns: int
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One picture: BLAKE2b-256 of its bytes, their number, its upright size in pixels, and where it lies."""
+    """One picture, and everything that the index knows of it besides its vector.
+
+    Args:
+        content: BLAKE2b-256 of its bytes, in hexadecimal.
+        size: number of its bytes.
+        width: of the upright picture, in pixels.
+        height: the same.
+        format: as Pillow names it.
+        places: the files that hold it.
+        taken_at: as `data.photo_facts.PhotoFacts` says it.
+        camera: the same.
+        gps: the same.
+        caption: running text, for full-text search.
+        columns: what `vision classify` or a person added.
+    """
 
     content: str
     size: int
@@ -38,6 +64,11 @@ class Picture:
     height: int
     format: str
     places: tuple[Place, ...]
+    taken_at: str | None = None
+    camera: str | None = None
+    gps: Coordinates | None = None
+    caption: str | None = None
+    columns: Mapping[str, Word] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -58,19 +89,49 @@ class Picture:
         return replace(self, places=tuple(place for place in self.places if place.path not in gone))
 
     def to_payload(self) -> Payload:
-        """JSON-ready form; its field names are what later filters speak of."""
-        files = [{"path": path_to_text(place.path), "mtime_ns": place.mtime_ns} for place in self.places]
-        facts = {"size": self.size, "width": self.width, "height": self.height, "format": self.format}
-        return {"content": self.content, **facts, "files": files}
+        """JSON-ready form, what is not known left out; `vision.retrieval.fields` names its keys."""
+        facts = {"content": self.content, "size": self.size, "width": self.width, "height": self.height}
+        more = {"taken_at": self.taken_at, "camera": self.camera, "caption": self.caption}
+        known = {key: value for key, value in more.items() if value is not None}
+        gps = {"gps": self.gps._asdict()} if self.gps is not None else {}
+        columns = {"columns": dict(self.columns)} if self.columns else {}
+        files = {"files": [_file_to_payload(place) for place in self.places]}
+        return {**facts, "format": self.format, **known, **gps, **columns, **files}
 
     @classmethod
     def from_payload(cls, payload: Payload) -> Picture:
-        """The inverse of `to_payload`."""
-        facts: dict[str, Any] = {key: value for key, value in payload.items() if key != "files"}
-        places = tuple(
-            Place(path=text_to_path(file["path"]), mtime_ns=file["mtime_ns"]) for file in payload["files"]
-        )
-        return cls(**facts, places=places)
+        """The inverse of `to_payload`; what an earlier version did not write is not known."""
+        facts: dict[str, Any] = dict(payload)
+        facts["places"] = tuple(map(_file_from_payload, facts.pop("files")))
+        if facts.get("gps"):
+            facts["gps"] = Coordinates(**facts["gps"])
+        return cls(**facts)
+
+
+def _file_to_payload(place: Place) -> dict[str, Any]:
+    file = {"path": path_to_text(place.path), "mtime_ns": place.mtime_ns}
+    return file | _mtime(place.mtime_ns) | {"tags": list(place.tags)}
+
+
+def _file_from_payload(file: Mapping[str, Any]) -> Place:
+    tags = tuple(file.get("tags", ()))
+    return Place(path=text_to_path(file["path"]), mtime_ns=file["mtime_ns"], tags=tags)
+
+
+def _mtime(mtime_ns: int) -> dict[str, str]:
+    """ISO 8601 in UTC; nothing for times that no calendar has, which files may bear all the same."""
+    try:
+        moment = datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return {}
+    return {"mtime": moment.isoformat()}
+
+
+def folder_tags(path: Path, root: Path | None) -> tuple[str, ...]:
+    """Names of the folders between `root` and the file, as text; none where no root was named."""
+    if root is None:
+        return ()
+    return tuple(os.fsencode(name).decode("utf-8", "replace") for name in path.relative_to(root).parts[:-1])
 
 
 def content_id(content: str) -> str:

@@ -1,0 +1,70 @@
+"""From a file, or bytes, to what a model takes: the same steps for what is indexed and what is asked for.
+
+Shape legend: C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from data.errors import ParameterError
+from data.photos import PhotoFile, decode_photo, photo_file, read_photo
+from vision.retrieval.embedder import PicturePreprocess, Pixels
+from vision.retrieval.picture import Picture
+
+DecodeMode = Literal["exact", "fast"]
+DECODE_MODES: tuple[DecodeMode, ...] = get_args(DecodeMode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureReader:
+    """Reads pictures for one model; pickled, as it works in processes of its own.
+
+    Args:
+        preprocess: the model's.
+        decode: "exact" decodes every pixel; "fast" decodes large JPEGs scaled down, to no less than twice
+            what the model takes. The vectors differ a little, so it belongs to a collection's fingerprint.
+
+    Raises:
+        ParameterError: another mode.
+    """
+
+    preprocess: PicturePreprocess
+    decode: DecodeMode = "exact"
+
+    def __post_init__(self) -> None:
+        if self.decode not in DECODE_MODES:
+            raise ParameterError("decode", must_be=f"one of {DECODE_MODES}", got=repr(self.decode))
+
+    def pixels(self, file: PhotoFile) -> tuple[Picture, Pixels]:
+        """What is to be known of a picture (its places left empty), and its pixels (3, H, W), 8-bit.
+
+        Raises:
+            BadFileError: no picture that can be decoded.
+        """
+        twice = self.preprocess.resized_side if self.decode == "fast" else None
+        photo = decode_photo(file, jpeg_scaled_to_twice=twice)
+        picture = Picture(
+            content=file.content,
+            size=file.size,
+            width=photo.width,
+            height=photo.height,
+            format=photo.format,
+            places=(),
+            taken_at=photo.facts.taken_at,
+            camera=photo.facts.camera,
+            gps=photo.facts.gps,
+        )
+        return picture, self.preprocess.pixels(photo.pixels_HWC)
+
+    def read(self, source: str | Path | bytes) -> tuple[Picture, Pixels]:
+        """`pixels` of a file by its path, or of the bytes of one.
+
+        Raises:
+            BadFileError: no such file, or no picture that can be decoded.
+        """
+        if isinstance(source, bytes):
+            return self.pixels(photo_file(Path("picture"), source))
+        return self.pixels(read_photo(source))
