@@ -20,9 +20,9 @@ from vision.retrieval.store import Payload, Row, StoreFacts, Vectors
 from vision.retrieval.where import Condition
 
 PAGE = 1000
-GRAPH_EF = 128  # candidates that a search through the graph keeps: more find more, and take longer
+GRAPH_EF = 200  # candidates that a search through the graph keeps: more find more, and take longer
 
-_GRAPH = edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000)
+_GRAPH = edge.HnswIndexConfig(m=16, ef_construct=128, full_scan_threshold=10_000)
 # One segment, so one graph; `optimize` is asked for, and then always builds it.
 _OPTIMIZER = edge.EdgeOptimizersConfig(
     default_segment_number=1, max_segment_size=1_000_000_000, indexing_threshold=1

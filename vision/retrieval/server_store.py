@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 SENT = 250  # rows in one request: 512 components as JSON are about 10 kB
-GRAPH_M, GRAPH_EF_CONSTRUCT, GRAPH_EF = 16, 128, 128
+GRAPH_M, GRAPH_EF_CONSTRUCT, GRAPH_EF = 16, 128, 200
 GRAPH_FROM_KB = 1  # what `optimize` sets: from then on the server keeps the graph up to date itself
 NO_GRAPH = 0  # to the server: never build one
 POLL_S, PATIENCE_S = 0.5, 10.0
@@ -106,7 +106,7 @@ class ServerStore:
         from qdrant_client import models
 
         store = cls._connected(client, name)
-        with store._telling():
+        with store.telling():
             if store._client.collection_exists(name):
                 raise BadFileError("collection", must_be="new", got=f"{name!r}, which is there already")
             store._client.create_collection(
@@ -127,7 +127,7 @@ class ServerStore:
             BadFileError: there is none, or the server cannot be reached or says no.
         """
         store = cls._connected(client, name)
-        with store._telling():
+        with store.telling():
             if not store._client.collection_exists(name):
                 do = "make it with `vision index DIR --store …`, or with `vision push`"
                 raise BadFileError("collection", must_be="on the server", got=f"no {name!r} there", do=do)
@@ -141,17 +141,17 @@ class ServerStore:
 
     def describe(self) -> dict[str, Any]:
         """What `write_description` kept with the collection; empty for a new one."""
-        with self._telling():
+        with self.telling():
             return dict(self._client.get_collection(self._name).config.metadata or {})
 
     def write_description(self, record: Mapping[str, Any]) -> None:
         """Keep a record (JSON) with the collection; a key already there is replaced, None removes it."""
-        with self._telling():
+        with self.telling():
             self._client.update_collection(self._name, metadata=dict(record))
 
     def remove(self) -> None:
         """Delete the collection, rows and all."""
-        with self._telling():
+        with self.telling():
             self._client.delete_collection(self._name)
 
     def upsert(self, ids: Sequence[str], vectors_NE: Vectors, payloads: Sequence[Payload]) -> None:
@@ -162,25 +162,25 @@ class ServerStore:
         points = [
             models.PointStruct(id=id, vector=vector, payload=dict(payload)) for id, vector, payload in rows
         ]
-        with self._telling():
+        with self.telling():
             for start in range(0, len(points), SENT):
                 self._client.upsert(self._name, points[start : start + SENT], wait=True)
 
     def replace_payload(self, id: str, payload: Payload) -> None:
         """Put `payload` in the place of all that the row held."""
-        with self._telling():
+        with self.telling():
             self._client.overwrite_payload(self._name, dict(payload), points=[id], wait=True)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove rows; ids that are not there are passed over."""
         if not ids:
             return  # to the server, a request about nothing is an error
-        with self._telling():
+        with self.telling():
             self._client.delete(self._name, points_selector=list(ids), wait=True)
 
     def get(self, ids: Sequence[str]) -> list[Row]:
         """The rows that are there, in no set order."""
-        with self._telling():
+        with self.telling():
             return [_row(record) for record in self._client.retrieve(self._name, list(ids))]
 
     def find(self, field: str, values: Sequence[str]) -> list[Row]:
@@ -198,7 +198,7 @@ class ServerStore:
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """Unit vectors (E,) of the rows that are there, by id."""
-        with self._telling():
+        with self.telling():
             records = self._client.retrieve(self._name, list(ids), with_payload=False, with_vectors=True)
         return {str(record.id): _unit(record.vector) for record in records}
 
@@ -236,7 +236,7 @@ class ServerStore:
 
     def count(self, where: Condition | None = None) -> int:
         """How many rows there are (that fit)."""
-        with self._telling():
+        with self.telling():
             kept = to_filter(where, _dialect())
             return self._client.count(self._name, count_filter=kept, exact=True).count
 
@@ -244,7 +244,7 @@ class ServerStore:
         """Let the server build the graph over all rows; `progress` gets the rows done and rows in all."""
         from qdrant_client import models
 
-        with self._telling():
+        with self.telling():
             threshold = models.OptimizersConfigDiff(indexing_threshold=GRAPH_FROM_KB)
             self._client.update_collection(self._name, optimizers_config=threshold)
             total, before, waited_s = self.count(), -1, 0.0
@@ -263,7 +263,7 @@ class ServerStore:
     def facts(self) -> StoreFacts:
         """Size, and how much of it the graph covers."""
         rows = self.count()
-        with self._telling():
+        with self.telling():
             indexed = self._client.get_collection(self._name).indexed_vectors_count or 0
         return StoreFacts(rows=rows, graph_rows=min(rows, indexed), disk_bytes=None)
 
@@ -273,7 +273,7 @@ class ServerStore:
             self._client.close()
 
     def _query(self, query: Any, where: Condition | None, **options: Any) -> list[Row]:
-        with self._telling():
+        with self.telling():
             found = self._client.query_points(
                 self._name, query, query_filter=to_filter(where, _dialect()), **options
             )
@@ -284,7 +284,7 @@ class ServerStore:
     ) -> Iterator[list[Any]]:
         start = None
         while True:
-            with self._telling():
+            with self.telling():
                 records, start = self._client.scroll(
                     self._name,
                     scroll_filter=kept,
@@ -299,7 +299,7 @@ class ServerStore:
                 return
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def telling(self) -> Iterator[None]:
         """The client's errors, with the name of the collection and what can be done."""
         from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
