@@ -197,7 +197,7 @@ def _converted(backbone: Backbone) -> Any:
             program = torch.export.export(
                 _PictureTower(backbone).eval(), (example_BCHW,), dynamic_shapes=batch, strict=False
             )
-        model = openvino.convert_model(program.run_decompositions(), input=[([-1, 3, height, width])])
+        model = openvino.convert_model(program, input=[([-1, 3, height, width])])
     except Exception as error:  # whatever the two libraries raise
         found = f"{backbone.name}, of which they say: {str(error).strip().splitlines()[0]}"
         raise ParameterError("model", must_be="one that torch.export and OpenVINO take", got=found) from error
