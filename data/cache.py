@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -24,8 +23,10 @@ from data.cached_run import PARTIAL, CachedRun, open_run, write_run
 from data.clean import Recipe
 from data.cohort import Cohort
 from data.errors import BadFileError, ChiasmError, FingerprintMismatchError, ParameterError
+from data.writing import write_whole
 
 FORMAT = 1
+DRAFTS = ".*.partial.*"  # what `data.writing` leaves of a file where its process is killed
 MEASURED = ("tr", "n_frames", "n_voxels", "n_constant", "n_nonfinite", "freedom", "fd_mean")
 WORDS = ("run_id", "participant_id", "site", "sex", "space", "bold", "mask", "confounds")
 
@@ -205,8 +206,8 @@ def _finish(
     for name in MEASURED:
         table[name] = [found[run_id][name] for run_id in table["run_id"]]
     excluded = pd.DataFrame([*cohort.excluded, *unusable], columns=["what", "why"])
-    _write_text(root / "excluded.tsv", excluded.to_csv(sep="\t", index=False))
-    _write_text(root / "cohort.tsv", table.to_csv(sep="\t", index=False, na_rep="n/a"))
+    write_whole(root / "excluded.tsv", excluded.to_csv(sep="\t", index=False))
+    write_whole(root / "cohort.tsv", table.to_csv(sep="\t", index=False, na_rep="n/a"))
 
 
 def _begin(root: Path, recipe: Recipe) -> None:
@@ -226,6 +227,8 @@ def _begin(root: Path, recipe: Recipe) -> None:
         )
     for left in (root / "runs").glob(f"{PARTIAL}*"):
         shutil.rmtree(left, ignore_errors=True)
+    for left in root.glob(DRAFTS):
+        left.unlink()
     (root / "runs").mkdir(parents=True, exist_ok=True)
     content = {
         "format": FORMAT,
@@ -233,11 +236,12 @@ def _begin(root: Path, recipe: Recipe) -> None:
         "recipe": asdict(recipe),
         "versions": _versions(),
     }
-    _write_text(root / "recipe.json", json.dumps(content, indent=1))
+    write_whole(root / "recipe.json", json.dumps(content, indent=1))
 
 
 def _is_bare(root: Path) -> bool:
-    return all(path.name.startswith(PARTIAL) for path in root.iterdir())
+    """Whether a folder holds nothing but what a killed preparation was writing."""
+    return all(path.match(DRAFTS) for path in root.iterdir())
 
 
 def _has_runs(root: Path) -> bool:
@@ -277,9 +281,3 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("chiasm", "nibabel", "nilearn", "numpy", "scipy")}
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import pandas as pd
 from data.errors import ParameterError
 from data.simulate_confounds import confounds_table
 from data.simulate_signal import FULL_COUPLING, SPACE, Brain, Subject, draw_run, template_brain
+from data.writing import require_new_or_empty, whole_folder
 
 VERSION = 1  # of the signal model: raise it when the same settings begin to give another cohort
 
@@ -82,30 +81,19 @@ def iter_simulate(out: str | Path, spec: SimulationSpec | None = None, *, worker
     A folder that cannot be written to is refused at once, not at the first step.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ParameterError(
-            "the folder to simulate into", must_be="new or empty", got="one with files in it", path=out,
-            do="name another, or delete it",
-        )  # fmt: skip
+    require_new_or_empty(out)
     return _simulate(out, spec or SimulationSpec(), workers)
 
 
 def _simulate(out: Path, spec: SimulationSpec, workers: int) -> Iterator[str]:
     from joblib import Parallel, delayed
 
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with whole_folder(out) as draft:
         table = draw_participants(spec)
-        _write_shared_files(partial, spec, table)
+        _write_shared_files(draft, spec, table)
         rows = table.to_dict("records")
-        jobs = (delayed(_write_subject)(partial, spec, index, row) for index, row in enumerate(rows))
+        jobs = (delayed(_write_subject)(draft, spec, index, row) for index, row in enumerate(rows))
         yield from Parallel(n_jobs=workers, return_as="generator")(jobs)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def holds(folder: str | Path, spec: SimulationSpec) -> bool:

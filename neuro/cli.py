@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from data.command_line import run
+from neuro.defaults import DEMO_EFFECT, DEMO_SUBJECTS, EPOCHS, FOLDS
 
 app = typer.Typer(
     help="Brain scans as token sequences. For research, not for diagnosis.",
@@ -112,7 +113,7 @@ def train(
     cache: Annotated[Path, typer.Argument(help="What `neuro prepare` wrote.")],
     out: Out,
     backbone: BackboneName = None,
-    epochs: Epochs = 8,
+    epochs: Epochs = EPOCHS,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
@@ -121,11 +122,12 @@ def train(
     from rich.progress import Progress
 
     from data.cache import Cache
-    from neuro.run_folder import check_new, save_run
+    from data.writing import require_new_or_empty
+    from neuro.run_folder import save_run
     from neuro.study import cut_runs, labels_and_people
 
-    config = _study(backbone, None, epochs=epochs, folds=2, seed=seed, device=device)
-    check_new(out)
+    config = _study(backbone, None, epochs=epochs, seed=seed, device=device)
+    require_new_or_empty(out)
     cohort = Cache.open(cache)
     labels, people = labels_and_people(cohort)
     with Progress(console=Console(stderr=True)) as progress:
@@ -151,8 +153,8 @@ def evaluate(
     slices: Annotated[
         str | None, typer.Option(help="Also let this model look at slices, frozen, e.g. embedded:lite.")
     ] = None,
-    folds: Annotated[int, typer.Option(help="Folds, by person.")] = 5,
-    epochs: Epochs = 8,
+    folds: Annotated[int, typer.Option(help="Folds, by person.")] = FOLDS,
+    epochs: Epochs = EPOCHS,
     seed: Seed = 0,
     device: Device = "auto",
     truth: Annotated[
@@ -197,10 +199,10 @@ def predict(
 @app.command()
 def demo(
     out: Out = Path("demo-out/brain"),
-    subjects: Annotated[int, typer.Option(help="People to simulate at two sites.")] = 60,
+    subjects: Annotated[int, typer.Option(help="People to simulate at two sites.")] = DEMO_SUBJECTS,
     effect: Annotated[
         float, typer.Option(help="Planted effect, 0 to 1; 0 shows what chance looks like.")
-    ] = 0.7,
+    ] = DEMO_EFFECT,
     backbone: BackboneName = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -212,13 +214,13 @@ def demo(
     from neuro.demo import SLICE_MODEL
     from neuro.demo import run as run_demo
 
-    config = _study(backbone, SLICE_MODEL, epochs=8, folds=5, seed=seed, device=device)
+    config = _study(backbone, SLICE_MODEL, seed=seed, device=device)
     result = run_demo(out, subjects=subjects, effect=effect, seed=seed, config=config)
     show_results(result.evaluation, Console())
     print(f"report: {result.report}")
 
 
-def _study(backbone: str | None, slices: str | None, *, epochs: int, **rest: Any) -> Any:
+def _study(backbone: str | None, slices: str | None, *, epochs: int = EPOCHS, **rest: Any) -> Any:
     from neuro.classify import DEFAULT_BACKBONE
     from neuro.study import StudyConfig
     from neuro.training import TrainingConfig

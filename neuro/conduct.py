@@ -17,7 +17,7 @@ from neuro.console import progress_bars
 from neuro.evaluate import Contender, Evaluation, evaluate_steps, write_results
 from neuro.report import ReportInputs, outcome_named, write_report
 from neuro.study import TRANSFORMER, StudyConfig, contenders, labels_and_people, study_folds
-from neuro.vote_map import as_image, vote_map
+from neuro.vote_map import as_image, vote_map, write_image
 
 
 def conduct(
@@ -89,8 +89,6 @@ def _evaluate(rivals: list[Contender], cache: Cache, folds: list[Any], progress:
 
 
 def _write_votes(evaluation: Evaluation, rivals: list[Contender], cache: Cache, path: Path) -> Any | None:
-    import nibabel as nib
-
     runs = next(rival.X for rival in rivals if rival.name == TRANSFORMER)
     try:
         volume_XYZ = vote_map(evaluation, outcome_named(evaluation, TRANSFORMER).fitted, runs)
@@ -98,5 +96,5 @@ def _write_votes(evaluation: Evaluation, rivals: list[Contender], cache: Cache, 
         path.unlink(missing_ok=True)  # an earlier evaluation's map would not be of these figures
         return None
     image = as_image(volume_XYZ, runs[0])
-    nib.save(image, path)
+    write_image(image, path)
     return image

@@ -14,10 +14,10 @@ from data.clean import Recipe
 from data.cohort import Cohort
 from data.simulate import SimulationSpec, holds, iter_simulate
 from neuro.conduct import conduct
+from neuro.defaults import DEMO_EFFECT, DEMO_SUBJECTS
 from neuro.evaluate import Evaluation
 from neuro.study import StudyConfig
 
-DEMO_SUBJECTS, DEMO_EFFECT = 60, 0.7
 SLICE_MODEL = "embedded:lite"  # where the picture half has loaded it, this is the same instance
 # Sixty frames leave few degrees of freedom: six motion parameters are what such a run can pay for.
 DEMO_RECIPE = Recipe(confounds="6p")

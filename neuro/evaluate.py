@@ -16,6 +16,7 @@ from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from data.errors import ParameterError
 from data.splits import Fold, assert_no_leak
+from data.writing import write_whole
 from neuro.intervals import Interval, fold_auc
 
 
@@ -188,6 +189,4 @@ def write_results(evaluation: Evaluation, path: Path, facts: dict[str, Any]) -> 
             for o in evaluation.outcomes
         ],
     }
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from data.cache import Cache
+from data.writing import write_whole
 from neuro.evaluate import Evaluation, Outcome, results_table
 from neuro.figures import auc_forest, brain_map, roc_curves, score_strips
 from neuro.study import SLICES, TRANSFORMER, StudyConfig
@@ -51,11 +52,7 @@ def write_report(inputs: ReportInputs, path: str | Path) -> Path:
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     source = resources.files("neuro").joinpath("report.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(**_content(inputs))
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(target)
-    return target
+    return write_whole(path, html)
 
 
 def _content(inputs: ReportInputs) -> dict[str, Any]:

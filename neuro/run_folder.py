@@ -8,8 +8,6 @@ RUN/brain.safetensors   patch embeddings, gains and readout
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ import torch
 
 from data.cache import Cache
 from data.clean import Recipe
-from data.errors import BadFileError, ParameterError
+from data.errors import BadFileError
+from data.writing import whole_folder
 from neuro.classify import ParkinsonClassifier
 from neuro.model import BrainTransformer
 from neuro.tokens import TubeletSpec
@@ -59,11 +58,7 @@ def save_run(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec, o
     """
     from safetensors.torch import save_file
 
-    folder = Path(out)
-    check_new(folder)
-    draft = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    draft.mkdir(parents=True)
-    try:
+    with whole_folder(out) as draft:
         model = classifier.model_
         save_backbone(model.backbone, draft / "backbone")
         own = {
@@ -72,20 +67,7 @@ def save_run(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec, o
         save_file(own, draft / "brain.safetensors")
         facts = _facts(classifier, cache, spec)
         (draft / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return folder
-
-
-def check_new(folder: Path) -> None:
-    """Refuse a folder that holds something, before any long work begins."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ParameterError(
-            "folder of the trained run", must_be="new or empty", got=f"{folder}", do="name another"
-        )
+    return Path(out)
 
 
 def load_run(path: str | Path, device: str = "auto") -> TrainedRun:

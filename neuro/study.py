@@ -14,6 +14,7 @@ from data.cached_run import CachedRun
 from data.splits import Fold, subject_folds
 from neuro.baselines import connectivity_features, connectivity_svm, majority
 from neuro.classify import DEFAULT_BACKBONE, ParkinsonClassifier
+from neuro.defaults import FOLDS
 from neuro.evaluate import Contender
 from neuro.slices import slice_features, slice_logistic
 from neuro.tokens import TubeletRun, TubeletSpec, tubelets
@@ -44,7 +45,7 @@ class StudyConfig:
     slice_backbone: str | None = None
     tubelet: TubeletSpec = field(default_factory=TubeletSpec)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    folds: int = 5
+    folds: int = FOLDS
     seed: int = 0
     device: str = "auto"
 

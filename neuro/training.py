@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from data.errors import ParameterError
+from neuro.defaults import EPOCHS
 from neuro.model import BrainTransformer
 from neuro.tokens import TubeletRun, collate
 
@@ -26,7 +27,7 @@ class TrainingConfig:
         clip_norm: largest norm of the gradient.
     """
 
-    epochs: int = 8
+    epochs: int = EPOCHS
     batch_size: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

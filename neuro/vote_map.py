@@ -7,6 +7,8 @@ layer read the difference; attention has mixed tokens before that, so it is a po
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from data.errors import ParameterError
 from data.nifti import same_grid
+from data.writing import whole_file
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Evaluation
 from neuro.tokens import TubeletRun, collate, untokenize
@@ -58,3 +61,10 @@ def as_image(volume_XYZ: np.ndarray, run: TubeletRun) -> Any:
     import nibabel as nib
 
     return nib.Nifti1Image(volume_XYZ.astype(np.float32), run.affine)
+
+
+def write_image(image: Any, path: Path) -> None:
+    """Write a NIfTI image as .nii.gz, whole or not at all."""
+    with whole_file(path) as draft:
+        # nibabel would not know the draft by its ending.
+        draft.write_bytes(gzip.compress(image.to_bytes(), mtime=0))

@@ -167,9 +167,17 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(cohort, out, monkey
     # What a kill without warning leaves behind is swept away.
     (out / "runs" / ".partial-sub-03_task-rest-999").mkdir()
     (out / "runs" / ".partial-sub-03_task-rest-999" / "series.npy").write_bytes(b"half")
+    (out / ".cohort.999.partial.tsv").write_text("half")
     monkeypatch.setattr(cached_run, "_clean_into", original)
     assert len(prepare(cohort, RECIPE, out, progress=False)) == 4
-    assert not list(out.rglob(".partial*"))
+    assert not list(out.rglob(".*"))
+
+
+def test_a_preparation_killed_in_its_first_file_can_be_begun_again(cohort, out):
+    out.mkdir(parents=True)
+    (out / ".recipe.999.partial.json").write_text("half")
+    assert len(prepare(cohort, RECIPE, out, progress=False)) == 4
+    assert not list(out.rglob(".*"))
 
 
 def test_another_recipe_in_the_same_folder_is_refused(cohort, out):

@@ -127,7 +127,7 @@ def test_train_refuses(neuro: Neuro, cache: Cache, tmp_path: Path) -> None:
     new = ("--out", tmp_path / "new")
     refused(
         neuro("train", cache.root, "--out", tmp_path / "full"),
-        "folder of the trained run must be new or empty",
+        "folder to write must be new or empty",
     )
     refused(neuro("train", tmp_path / "full", *new), "cache must be a finished cache", "got no cache")
     refused(neuro("train", cache.root, *new, "--epochs", 0), "epochs must be positive, got 0")

@@ -88,7 +88,9 @@ def test_what_is_there_already_is_never_touched(
         place.write_text("mine")
     with pytest.raises(ParameterError) as caught:
         save_run(fitted, cache, study.tubelet, place)
-    assert str(caught.value) == f"folder of the trained run must be new or empty, got {place}; name another."
+    found = "holds something" if kind == "folder" else "is a file"
+    expected = f"folder to write must be new or empty, got {place}, which {found}; choose another place."
+    assert str(caught.value) == expected
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "run"][kind == "file" :]
 
 

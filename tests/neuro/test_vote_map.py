@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from neuro.evaluate import Contender, Evaluation, evaluate
 from neuro.study import TRANSFORMER, StudyConfig, labels_and_people, study_folds
 from neuro.tokens import TubeletRun
 from neuro.training import run_logit
-from neuro.vote_map import as_image, run_votes, vote_map
+from neuro.vote_map import as_image, run_votes, vote_map, write_image
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +86,14 @@ def test_grids_that_only_look_alike_give_no_common_map(
     classifiers = evaluation.outcomes[0].fitted
     with pytest.raises(ParameterError, match="on one grid"):
         vote_map(evaluation, classifiers, [replace(tokens[0], affine=shifted), *tokens[1:]])
+
+
+def test_an_image_is_written_whole_and_read_back(tmp_path: Path) -> None:
+    volume_XYZ = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    image = nib.Nifti1Image(volume_XYZ, np.diag([4.0, 4.0, 4.0, 1.0]))
+    for _ in range(2):  # the second in the first one's place
+        write_image(image, tmp_path / "votes.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["votes.nii.gz"]
+    read = nib.load(tmp_path / "votes.nii.gz")
+    np.testing.assert_array_equal(read.get_fdata(), volume_XYZ)
+    np.testing.assert_array_equal(read.affine, image.affine)

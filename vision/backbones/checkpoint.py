@@ -7,14 +7,13 @@ and `tokenizer/` where the text half needs one from Hugging Face. Nothing in it 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data.digest import sha256
 from data.errors import BadFileError, ParameterError
+from data.writing import whole_folder
 from vision.backbones.backbone import Backbone
 from vision.backbones.preprocess import Preprocess
 from vision.backbones.weights import check, unfit
@@ -40,13 +39,7 @@ def save_backbone(backbone: Backbone, path: str | Path) -> Path:
     folder = Path(path)
     if backbone.origin.kind not in KINDS:
         raise ParameterError("model to save", must_be=f"of kind {' or '.join(KINDS)}", got=backbone.name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ParameterError(
-            "folder to save to", must_be="new or empty", got=folder, do="choose another place"
-        )
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    draft.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as draft:
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in backbone.state_dict().items()}
         save_file(state, draft / WEIGHTS)
         tokenizer: Any = getattr(backbone, "tokenizer", None)
@@ -63,9 +56,6 @@ def save_backbone(backbone: Backbone, path: str | Path) -> Path:
             "file_sha256": sha256(draft / WEIGHTS),
         }
         (draft / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        draft.replace(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

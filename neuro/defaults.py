@@ -1,0 +1,5 @@
+"""Defaults that the command line shows before it imports what they are for."""
+
+EPOCHS = 8  # passes over the training runs
+FOLDS = 5  # by person
+DEMO_SUBJECTS, DEMO_EFFECT = 60, 0.7
