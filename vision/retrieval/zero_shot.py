@@ -7,7 +7,8 @@ arXiv 1706.04599).
 
 A softmax always adds up to 1, however little any label fits. Whether one fits at all is another question, and
 `fits` answers it as `vision.retrieval.relevance` does for searches, the other way round: a label's score must
-stand out from what the same picture scores on some hundred class names from all over.
+stand out from what the same picture scores on some hundred class names from all over. Those most like the
+label are left out, as a flamingo is a bird, though "flamingo" says it better.
 
 Shape legend: N pictures, L labels, T sentences, G background labels, E components.
 """
@@ -33,6 +34,7 @@ CLIP_SCALE = 100.0  # where the training of CLIP and its kin holds it
 LITE_SCALE = 20.0  # embedded:lite was never trained to tell sentences apart; best on the 250 photographs
 SENTENCES = 256
 BACKGROUND_LABELS = 200
+ALIKE = 0.2  # share of the background labels, those most like a label, that do not count against it
 TEMPERATURES = (0.01, 100.0)
 
 
@@ -123,10 +125,12 @@ def fits(classifier: Classifier, vectors_NE: Vectors, background_GE: Vectors) ->
     Args:
         background_GE: unit vectors of other labels, made with the same templates.
     """
-    best_N = (vectors_NE @ classifier.vectors_LE.T).max(axis=1)
+    scores_NL, scores_NG = vectors_NE @ classifier.vectors_LE.T, vectors_NE @ background_GE.T
+    nearness_LG = classifier.vectors_LE @ background_GE.T
+    others_LG = np.argsort(nearness_LG, axis=1)[:, : round(len(background_GE) * (1 - ALIKE))]
     chances = [
-        tail_relevance([best], scores_G, len(classifier.labels))[0]
-        for best, scores_G in zip(best_N, vectors_NE @ background_GE.T, strict=True)
+        tail_relevance([scores_L.max()], scores_G[others_LG[scores_L.argmax()]], len(scores_L))[0]
+        for scores_L, scores_G in zip(scores_NL, scores_NG, strict=True)
     ]
     return np.array(chances, dtype=np.float64)
 
