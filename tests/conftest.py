@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 # Models in tests are tiny: threads would only get into each other's way, and into that of other processes.
 # OpenMP reads this once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Stores write to the disk at every step, and hundreds of tests make one: memory takes their folders, if it can.
+if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 
 import numpy as np
 import pytest

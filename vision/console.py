@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from data.errors import ParameterError
+
 if TYPE_CHECKING:
     from vision.retrieval import Hit
+
+# A terminal tells its width in characters: most are at least this many pixels wide.
+CELL_PIXELS = 8
+THUMBNAIL = 150
 
 
 @contextmanager
@@ -49,12 +57,15 @@ def plain_table(*headings: str) -> Table:
 
 
 def hits_table(hits: Sequence[Hit]) -> Table:
-    """Rank, score and path of each hit; further files with the same bytes stand below theirs."""
-    table = plain_table("rank", "score", "picture")
+    """Rank, relevance (where it is known), score and path; files with the same bytes stand below theirs."""
+    known = any(hit.relevance is not None for hit in hits)
+    table = plain_table("rank", *(["relevant"] if known else []), "score", "picture")
     for rank, hit in enumerate(hits, start=1):
-        table.add_row(f"{rank}", f"{hit.score:.3f}", printable(hit.path))
+        chance = [f"{hit.relevance or 0:.0%}"] if known else []
+        caption = Text("  by its caption", style="dim") if hit.by_caption else Text()
+        table.add_row(f"{rank}", *chance, f"{hit.score:.3f}", printable(hit.path) + caption)
         for copy in hit.copies:
-            table.add_row("", "", Text("= ", style="dim") + printable(copy))
+            table.add_row("", *([""] if known else []), "", Text("= ", style="dim") + printable(copy))
     return table
 
 
@@ -70,3 +81,29 @@ def print_table(table: Table) -> None:
 def printable(path: Path) -> Text:
     """A path as literal text (no markup), with what would break the line written as an escape."""
     return Text("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path)))
+
+
+def preview_protocol(wanted: str) -> str | None:
+    """How to show pictures in this terminal: as asked, or for "auto" as it can; None for not at all.
+
+    Raises:
+        ParameterError: something else was asked for.
+    """
+    from vision.preview import SEQUENCES, terminal_protocol
+
+    if wanted == "auto":
+        return terminal_protocol(os.environ) if sys.stdout.isatty() else None
+    if wanted != "none" and wanted not in SEQUENCES:
+        must_be = f"one of auto, {', '.join(SEQUENCES)}, none"
+        raise ParameterError("preview", must_be=must_be, got=repr(wanted))
+    return None if wanted == "none" else wanted
+
+
+def show_pictures(title: str, hits: Sequence[Hit], protocol: str) -> None:
+    """A small contact sheet inside the terminal, as wide as fits."""
+    from vision.preview import SEQUENCES
+    from vision.retrieval.sheet import SheetLayout, contact_sheet
+
+    columns = max(1, min(len(hits), Console().width * CELL_PIXELS // THUMBNAIL - 1))
+    layout = SheetLayout(thumbnail=THUMBNAIL, columns=columns, gap=10, margin=10, title=16, caption=12)
+    sys.stdout.write(SEQUENCES[protocol](contact_sheet(title, hits, layout)) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,20 @@ StoreOption = Annotated[
         "--store",
         help="Folder that the index lives in, or qdrant://HOST:PORT/NAME.",
         envvar="CHIASM_STORE",
+    ),
+]
+Decode = Literal["exact", "fast"]
+Precision = Literal["fp32", "int8"]
+DecodeOption = Annotated[
+    Decode | None,
+    typer.Option(
+        help="fast scales JPEGs while they are decoded; by default the store's own, exact for a new one."
+    ),
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        help="int8 is quicker on CPUs (needs chiasm[cpu]); by default the store's own, fp32 for a new one."
     ),
 ]
 WhereOption = Annotated[

@@ -9,14 +9,22 @@ Shape legend: T texts, E components of the joint space.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from data.errors import FingerprintMismatchError, ParameterError
-from vision.retrieval.embedder import Embedder, embed_pixels
+from data.errors import ParameterError
+from vision.optimize.text_tower import load_text_tower
+from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
+from vision.retrieval.models import check_same_model, describe_model, load_embedder
+from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.place import CollectionModel
 from vision.retrieval.store import Vectors
+
+if TYPE_CHECKING:
+    from vision.optimize.text_tower import TextTower
 
 
 class QueryEncoder:
@@ -31,6 +39,7 @@ class QueryEncoder:
     def __init__(self, model: CollectionModel, address: str, backbone: Embedder | None = None):
         self.model, self.address = model, address
         self._backbone = backbone
+        self._tower: TextTower | None = None
 
     @property
     def backbone(self) -> Embedder:
@@ -40,10 +49,8 @@ class QueryEncoder:
             FingerprintMismatchError: the model of that name is no longer what it was.
         """
         if self._backbone is None:
-            from vision.backbones import load_backbone
-
-            backbone = load_backbone(self.model.name)
-            check_same_model(self.address, self.model, backbone)
+            backbone = load_embedder(self.model.name, self.model.precision)
+            check_same_model(self.address, self.model, describe_model(backbone, self.model.decode))
             self._backbone = backbone
         return self._backbone
 
@@ -53,6 +60,10 @@ class QueryEncoder:
         Raises:
             ParameterError: the model knows pictures only.
         """
+        if self._backbone is None and self._tower is None:
+            self._tower = load_text_tower(self.model.fingerprint)
+        if self._tower is not None:
+            return self._tower.encode(sentences)
         if not self.backbone.has_text:
             do = "search with a picture, or index with a clip: model or embedded:lite"
             found = f"a text, which {self.model.name} cannot read"
@@ -60,11 +71,18 @@ class QueryEncoder:
         vectors_TE: Vectors = self.backbone.encode_text(list(sentences)).cpu().numpy()
         return vectors_TE
 
+    def file(self, source: Path | bytes) -> Vectors:
+        """A picture in a file, or a file's bytes -> its unit vector (E,), as indexing would give it.
+
+        Raises:
+            BadFileError: it cannot be read, or is no picture.
+        """
+        reader = PictureReader(preprocess=self.backbone.preprocess, decode=self.model.decode)
+        return self._embed(reader.read(source)[1])
+
     def picture(self, image: Image.Image) -> Vectors:
         """A picture -> its unit vector (E,)."""
-        pixels_CHW = self.backbone.preprocess.pixels(np.array(image.convert("RGB")))
-        vector_E: Vectors = embed_pixels(self.backbone, pixels_CHW[None])[0]
-        return vector_E
+        return self._embed(self.backbone.preprocess.pixels(np.array(image.convert("RGB"))))
 
     def given(self, vector: object) -> Vectors:
         """A vector that the caller has (E,), checked, at unit length.
@@ -82,23 +100,6 @@ class QueryEncoder:
         unit_E: Vectors = vector_E / np.float32(np.linalg.norm(vector_E))
         return unit_E
 
-
-def check_same_model(address: str, model: CollectionModel, backbone: Embedder) -> None:
-    """Refuse to mix the vectors of two models.
-
-    Raises:
-        FingerprintMismatchError: with both named.
-    """
-    if model.fingerprint == backbone.fingerprint:
-        return
-    if model.name == backbone.name:
-        do = "its weights, preprocessing or libraries have changed since: run `vision reindex`"
-    else:
-        do = f"use {model.name} here, or turn the index over to the other with `vision reindex`"
-    raise FingerprintMismatchError(
-        "model",
-        must_be=f"the one that made the index, {model.name} ({model.fingerprint})",
-        got=f"{backbone.name} ({backbone.fingerprint})",
-        do=do,
-        path=address,
-    )
+    def _embed(self, pixels_CHW: Pixels) -> Vectors:
+        vector_E: Vectors = embed_pixels(self.backbone, pixels_CHW[None])[0]
+        return vector_E

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.errors import ParameterError
 from vision.retrieval.ingest import is_gone
 from vision.retrieval.picture import Picture
 from vision.retrieval.store import Row
@@ -58,8 +59,19 @@ class Hit:
             "height": picture.height,
         }
         more = {"taken_at": picture.taken_at, "camera": picture.camera, "caption": picture.caption}
-        place = {} if picture.gps is None else {"lat": picture.gps[0], "lon": picture.gps[1]}
+        place = {} if picture.gps is None else picture.gps._asdict()
         return facts | {key: value for key, value in more.items() if value} | place | dict(picture.columns)
+
+
+def passes(hit: Hit, cut: float) -> bool:
+    """Whether a hit is shown: likely enough, found by its caption, or of a collection too small to tell.
+
+    Raises:
+        ParameterError: `cut` is no probability.
+    """
+    if not 0 <= cut <= 1:
+        raise ParameterError("cut", must_be="a probability from 0 to 1", got=cut)
+    return hit.relevance is None or hit.by_caption or hit.relevance >= cut
 
 
 def live_hits(rows: Iterable[Row]) -> Iterator[Hit]:

@@ -1,34 +1,46 @@
 """`ImageIndex`: folders of photographs that can be searched by words, by pictures, or by both.
 
-    with ImageIndex.create("my-index", load_backbone("embedded:lite")) as index:
-        print(index.add_folder(["~/Pictures"]))
-        for hit in index.search("a dog on a beach", k=5):
-            print(f"{hit.score:.3f}", hit.path)
-
-Shape legend: T texts, E components of the joint space.
+with ImageIndex.create("my-index", load_backbone("embedded:lite")) as index:
+    print(index.add_folder(["~/Pictures"]))
+    for hit in index.search("a dog on a beach", k=5, where="width > 1000"):
+        print(f"{hit.relevance:.0%}", hit.path)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
-from PIL import Image
-
-from data.errors import BadFileError, ParameterError
-from data.photos import absolute_path, photo_folder, walk_photos
+from data.errors import BadFileError
+from data.photo_walk import absolute_path, photo_folder, walk_photos
+from vision.retrieval.addresses import create_place, open_place
+from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
-from vision.retrieval.encoder import QueryEncoder, check_same_model
-from vision.retrieval.hits import Hit, live_hits
+from vision.retrieval.encoder import QueryEncoder
+from vision.retrieval.fields import PATH
+from vision.retrieval.hits import Hit
 from vision.retrieval.ingest import Ingest, IngestOptions
+from vision.retrieval.models import check_same_model, describe_model
+from vision.retrieval.picture import Picture, Word, path_to_text
 from vision.retrieval.picture_reader import DecodeMode
-from vision.retrieval.place import CollectionModel, IndexPlace
-from vision.retrieval.query import Content, Query, combine
-from vision.retrieval.store import Vectors, VectorStore
-from vision.retrieval.store_folder import StoreFolder
+from vision.retrieval.place import CollectionModel, IndexPlace, Notes
+from vision.retrieval.push import push
+from vision.retrieval.query import Content, Query
+from vision.retrieval.recall import Recall, measure_recall
+from vision.retrieval.search import Search
+from vision.retrieval.store import StoreFacts, Vectors, VectorStore
 from vision.retrieval.summary import IndexSummary
+from vision.retrieval.where import Condition
+
+PAGE = 256
+
+Item = TypeVar("Item")
+Progress = Callable[[int, int], None]
 
 
 class ImageIndex:
@@ -43,10 +55,11 @@ class ImageIndex:
         self._place, self._store = place, store
         self.model = model
         self._encoder = QueryEncoder(model, place.address, backbone)
+        self._search = Search(store, self._encoder, place)
 
     @classmethod
-    def open(cls, path: str | Path, backbone: Embedder | None = None) -> ImageIndex:
-        """Open the index at `path`.
+    def open(cls, address: str | Path, backbone: Embedder | None = None) -> ImageIndex:
+        """Open the index at `address`, a folder or `qdrant://host:6333/name`.
 
         Args:
             backbone: the model that made it; None loads it by the name that the index remembers, once a text
@@ -56,39 +69,43 @@ class ImageIndex:
             BadFileError: no index there, a damaged one, or one that another process holds.
             FingerprintMismatchError: `backbone` is not the model that made the index.
         """
-        place = StoreFolder.open(path)
+        place = open_place(address)
         try:
             model = place.current()
             if model is None:
                 do = "run `vision index` again"
-                raise BadFileError("index", must_be="finished", got="one begun only", do=do, path=path)
+                raise BadFileError("index", must_be="finished", got="one begun only", do=do, path=address)
             if backbone is not None:
-                check_same_model(place.address, model, backbone)
+                check_same_model(place.address, model, describe_model(backbone, model.decode))
             return cls(place, place.store(model), model, backbone)
         except BaseException:
             place.close()
             raise
 
     @classmethod
-    def create(cls, path: str | Path, backbone: Embedder) -> ImageIndex:
-        """Make an index at `path`, a new or empty folder, or go on with the one that is there.
+    def create(
+        cls, address: str | Path, backbone: Embedder, *, decode: DecodeMode | None = None
+    ) -> ImageIndex:
+        """Make an index at `address`, or go on with the one that is there.
+
+        Args:
+            address: a new or empty folder, an index's, or `qdrant://host:6333/name`.
+            decode: "exact" or "fast" (see `PictureReader`); None takes the index's own, or "exact".
 
         Raises:
             BadFileError: something else lies there, or another process holds it.
             FingerprintMismatchError: the index there was made by another model.
         """
-        place = StoreFolder.create(path)
+        place = create_place(address)
         try:
-            model = place.current()
-            if model is not None:
-                check_same_model(place.address, model, backbone)
-                return cls(place, place.store(model), model, backbone)
-            model = CollectionModel(
-                name=backbone.name, fingerprint=backbone.fingerprint, dim=backbone.output_dim
-            )
-            store = place.begin(model)
-            place.finish(model)
-            return cls(place, store, model, backbone)
+            there = place.current()
+            given = describe_model(backbone, decode or (there.decode if there else "exact"))
+            if there is not None:
+                check_same_model(place.address, there, given)
+                return cls(place, place.store(there), there, backbone)
+            store = place.begin(given)
+            place.finish(given)
+            return cls(place, store, given, backbone)
         except BaseException:
             place.close()
             raise
@@ -102,9 +119,31 @@ class ImageIndex:
         """
         return self._encoder.backbone
 
+    @property
+    def store(self) -> VectorStore:
+        """The vectors, and what is known of each picture: to be read."""
+        return self._store
+
+    @property
+    def notes(self) -> Notes:
+        """What the index remembers: folders, columns, captions, recall."""
+        return self._place.notes(self.model)
+
+    @property
+    def recall(self) -> Recall | None:
+        """How much of the truth searches find; None where they are exact."""
+        measured = self.notes.recall
+        return Recall(**measured) if measured and self.facts().graph_rows else None
+
     def __len__(self) -> int:
         """How many different pictures there are."""
         return self._store.count()
+
+    def facts(self) -> StoreFacts:
+        """How large it is, and how much of it a graph covers."""
+        return self._store.facts()
+
+    # --- what is in it ------------------------------------------------------------------------------------
 
     def add_folder(
         self,
@@ -112,27 +151,30 @@ class ImageIndex:
         *,
         options: IngestOptions | None = None,
         prune: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> IndexSummary:
         """Bring the index up to date with everything under `roots`; files elsewhere stay as they are.
 
         Interrupted at any point it loses nothing that it had acknowledged: run it again to go on.
 
         Args:
-            prune: forget what is gone, or passed over by the options' patterns; until then it stays in the
-                store, though what is gone never comes up in results.
+            prune: forget files under `roots` that are gone, or that the options leave out.
             progress: called with the number of files dealt with, and of files in all.
 
         Raises:
             BadFileError: a root is missing or no folder, or the store cannot be written.
         """
-        options, folders = options or IngestOptions(), [photo_folder(root) for root in roots]
+        folders = [photo_folder(root) for root in roots]
+        options = options or IngestOptions()
         walk = partial(walk_photos, folders, include=options.include, exclude=options.exclude)
         report = _with_total(progress, sum(1 for _ in walk()) if progress else 0)
         run = self._ingest(options, folders, report)
         run.add(walk(on_error=run.fail))
         if prune:
             run.prune()
+        known = self.notes.roots
+        if more := [str(folder) for folder in folders if str(folder) not in known]:
+            self._note(roots=(*known, *more))
         return run.finish()
 
     def add_files(
@@ -140,27 +182,144 @@ class ImageIndex:
         files: Iterable[str | Path],
         *,
         options: IngestOptions | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> IndexSummary:
         """Add single files, or bring them up to date; nothing else is looked at."""
         paths = [absolute_path(file) for file in files]
-        report = _with_total(progress, len(paths))
-        run = self._ingest(options or IngestOptions(), [], report)
+        run = self._ingest(options or IngestOptions(), self._roots(), _with_total(progress, len(paths)))
         run.add(paths)
         return run.finish()
 
-    def search(self, query: Query | Content, k: int = 10) -> list[Hit]:
+    def set_captions(self, captions: Mapping[Path, str]) -> tuple[int, int]:
+        """Give pictures their captions.
+
+        Returns:
+            How many files got one, and how many the index does not know.
+        """
+        known = 0
+        for paths in _pages(captions):
+            for row in self._store.find(PATH, [path_to_text(path) for path in paths]):
+                picture = Picture.from_payload(row.payload)
+                lying = [path for path in paths if picture.lies_at(path)]
+                said = dict.fromkeys(captions[path] for path in lying)  # copies may be called alike
+                self._put(replace(picture, caption="\n".join(said)))
+                known += len(lying)
+        if known:
+            self._note(captions=True)
+        return known, len(captions) - known
+
+    def set_columns(self, rows: Iterable[tuple[str, Mapping[str, Word]]]) -> int:
+        """Add to the columns of pictures, by id, or replace what they held.
+
+        Returns:
+            How many of the pictures were there to get them.
+        """
+        changed, names = 0, dict.fromkeys(self.notes.columns)
+        for page in _pages(rows):
+            columns = dict(page)
+            for row in self._store.get(list(columns)):
+                picture = Picture.from_payload(row.payload)
+                self._put(replace(picture, columns={**picture.columns, **columns[row.id]}))
+                names |= dict.fromkeys(columns[row.id])
+                changed += 1
+        if changed:
+            self._note(columns=tuple(names))
+        return changed
+
+    # --- what is asked of it ------------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: Query | Content,
+        k: int = 10,
+        *,
+        where: str | Condition | None = None,
+        captions: float = 1.0,
+    ) -> list[Hit]:
         """The `k` pictures nearest to a text, a picture, a vector (E,) or a sum of such, best first.
 
-        Files that have gone since the last `add_folder` are passed over.
+        Files that have gone are passed over. Every hit bears the probability that it is what was meant; what
+        to leave out is the caller's choice (`vision.retrieval.hits.passes`).
+
+        Args:
+            query: a text (str), a picture (Path, bytes or PIL image), a vector, or a `Query` made of such.
+            where: filter over columns, e.g. "taken_at > '2024-01-01' and width > 1000".
+            captions: where pictures have captions, the weight of the ranking by those beside that by sight.
 
         Raises:
-            ParameterError: `k` below 1, an empty text, a vector that does not fit, or a text for a model that
-                knows none.
+            ParameterError: `k` below 1, an empty text, a vector that does not fit, a filter that makes no
+                sense, or a text for a model that knows none.
+            BadFileError: a picture that cannot be read.
         """
-        if k < 1:
-            raise ParameterError("k", must_be="a whole number of at least 1", got=k)
-        return self._nearest(self._vector(Query.of(query)), k)
+        return self._search.hits(Query.of(query), k, where, captions)
+
+    def rank_texts(self, query: Query | Content, sentences: Sequence[str]) -> list[tuple[str, float]]:
+        """Sentences by their cosine with the query, best first: from a picture to words.
+
+        Raises:
+            ParameterError: as `search`.
+        """
+        return self._search.rank_texts(Query.of(query), sentences)
+
+    def encode_texts(self, sentences: Sequence[str]) -> Vectors:
+        """Sentences -> unit vectors (T, E), through the exported text half where there is one."""
+        return self._encoder.texts(sentences)
+
+    def duplicates(self, *, near: float | None = None) -> Iterator[DuplicateGroup]:
+        """Pictures that lie in several files and, with `near`, groups of pictures at least so close."""
+        return find_duplicates(self._store, near=near)
+
+    # --- where and how it is kept -------------------------------------------------------------------------
+
+    def get_ready(self) -> None:
+        """Do now what the first search would wait for: a sample of pictures, the model's text half."""
+        from vision.backbones import Backbone
+        from vision.optimize.text_export import export_text_tower
+
+        self._search.background()
+        model = getattr(self.backbone, "backbone", self.backbone)  # what an int8 one was made of
+        if isinstance(model, Backbone):
+            export_text_tower(model)
+
+    def optimize(self, progress: Progress | None = None) -> Recall | None:
+        """Build a graph over the pictures, and measure how much of the truth it finds.
+
+        Returns:
+            The share, measured with text queries (with pictures, for a model without words); None for an
+            empty index.
+        """
+        self._store.optimize(progress)
+        if not len(self):
+            return None
+        recall = measure_recall(self._store, self._search.sample_queries())
+        self._note(recall=asdict(recall))
+        return recall
+
+    def push(self, address: str | Path, *, progress: Progress | None = None) -> int:
+        """Copy everything to another place, a server say, or bring the copy there up to date.
+
+        Returns:
+            How many pictures were written.
+
+        Raises:
+            FingerprintMismatchError: an index of another model is there.
+            BadFileError: the place cannot be written.
+        """
+        place = create_place(address)
+        try:
+            there = place.current()
+            if there is not None:
+                check_same_model(place.address, there, self.model)
+            target = place.begin(self.model) if there is None else place.store(there)
+            try:
+                written = push(self._store, target, prune=True, progress=progress)
+                place.write_notes(self.model, replace(self.notes, recall=None, sampled_of=0))
+                place.finish(self.model)
+            finally:
+                target.close()
+        finally:
+            place.close()
+        return written
 
     def close(self) -> None:
         """Write everything out and let other processes in; a second call does nothing."""
@@ -180,32 +339,27 @@ class ImageIndex:
     def _ingest(
         self, options: IngestOptions, roots: Sequence[Path], progress: Callable[[int], None] | None
     ) -> Ingest:
-        decode: DecodeMode = "fast" if self.model.decode == "fast" else "exact"
-        return Ingest(self._store, self.backbone, options, decode=decode, roots=roots, progress=progress)
+        return Ingest(
+            self._store, self.backbone, options, decode=self.model.decode, roots=roots, progress=progress
+        )
 
-    def _nearest(self, vector_E: Vectors, k: int) -> list[Hit]:
-        hits: list[Hit] = []
-        offset = 0
-        while len(hits) < k and (rows := self._store.search(vector_E, k, offset=offset)):
-            offset += len(rows)
-            hits += live_hits(rows)
-        return hits[:k]
+    def _roots(self) -> list[Path]:
+        return [Path(root) for root in self.notes.roots]
 
-    def _vector(self, query: Query) -> Vectors:
-        import numpy as np
+    def _put(self, picture: Picture) -> None:
+        self._store.replace_payload(picture.id, picture.to_payload())
 
-        vectors_TE = np.stack([self._term(term.content) for term in query.terms])
-        return combine(vectors_TE, [term.weight for term in query.terms])
-
-    def _term(self, content: Content) -> Vectors:
-        if isinstance(content, str):
-            return self._encoder.texts([content])[0]
-        if isinstance(content, Image.Image):
-            return self._encoder.picture(content)
-        return self._encoder.given(content)
+    def _note(self, **changes: Any) -> None:
+        self._place.write_notes(self.model, replace(self.notes, **changes))
 
 
-def _with_total(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:
+def _pages(items: Iterable[Item]) -> Iterator[list[Item]]:
+    stream = iter(items)
+    while page := list(itertools.islice(stream, PAGE)):
+        yield page
+
+
+def _with_total(progress: Progress | None, total: int) -> Callable[[int], None] | None:
     if progress is None:
         return None
     progress(0, total)

@@ -159,7 +159,7 @@ class Ingest:
             known = self._known(group)
             for path in group:
                 picture = known.get(path)
-                if picture is not None and not self.options.rehash and _is_fresh(path, picture):
+                if picture is not None and not self.options.rehash and is_fresh(path, picture):
                     self.summary.unchanged += 1
                     self._advance(1)
                 else:
@@ -265,7 +265,7 @@ def is_gone(path: Path) -> bool:
         return False
 
 
-def _is_fresh(path: Path, picture: Picture) -> bool:
+def is_fresh(path: Path, picture: Picture) -> bool:
     """Same size and time of change as when it was read: taken for unchanged, as rsync and make do.
 
     A file rewritten to the same length with its time set back is missed; `rehash` finds it.

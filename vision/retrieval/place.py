@@ -6,10 +6,12 @@ Shape legend: N pictures, E components of the joint space.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from vision.retrieval.picture_reader import DecodeMode
 from vision.retrieval.store import Vectors, VectorStore
 
 
@@ -23,15 +25,18 @@ class CollectionModel:
         dim: length E of a vector.
         decode: how pictures were decoded, "exact" or "fast".
         precision: "fp32" or "int8".
-        text: fingerprint of the model whose text half fits these vectors.
     """
 
     name: str
     fingerprint: str
     dim: int
-    decode: str = "exact"
+    decode: DecodeMode = "exact"
     precision: str = "fp32"
-    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that stand for the fingerprint in names of folders and collections."""
+        return hashlib.sha256(self.fingerprint.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +47,14 @@ class Notes:
         roots: folders that were indexed.
         columns: names of the columns that were added to the pictures.
         captions: whether any picture has one.
+        sampled_of: how many pictures there were when the kept sample was drawn.
         recall: of the graph against an exact search, as `vision.retrieval.recall.Recall` writes itself.
     """
 
     roots: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     captions: bool = False
+    sampled_of: int = 0
     recall: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,8 +64,9 @@ class Notes:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Notes:
         """The inverse of `to_dict`; what a later version has added is passed over."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items() if key in known}
+        known = {field.name for field in dataclasses.fields(cls)} & set(fields)
+        plain: dict[str, Any] = {key: fields[key] for key in known}
+        plain |= {key: tuple(value) for key, value in plain.items() if isinstance(value, list)}
         return cls(**plain)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -139,8 +138,7 @@ class StoreFolder:
             self._lock = None
 
     def _collection(self, model: CollectionModel) -> Path:
-        digest = hashlib.sha256(model.fingerprint.encode()).hexdigest()[:16]
-        return self.path / COLLECTIONS / digest
+        return self.path / COLLECTIONS / model.key
 
     def _check_marker(self) -> None:
         found = self._marker.get("format")

@@ -38,6 +38,11 @@ class IndexSummary:
     embedded: int = 0
     seconds: float = 0.0
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything is not as it was."""
+        return bool(self.added or self.changed or self.moved or self.removed or self.failed)
+
     def __str__(self) -> str:
         """E.g. "added 26, unchanged 0, removed 0, failed 1"; changed and moved follow where there are any."""
         line = f"added {self.added}, unchanged {self.unchanged}, removed {self.removed}"

@@ -1,0 +1,41 @@
+"""`vision reindex`: turn an index over to another model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vision.commands.options import DecodeOption, PrecisionOption, StoreOption
+
+
+def reindex(
+    store: StoreOption,
+    model: Annotated[str | None, typer.Option(help="Model name; by default the store's own.")] = None,
+    decode: DecodeOption = None,
+    precision: PrecisionOption = None,
+    batch_size: Annotated[int, typer.Option(help="Pictures embedded and stored together.")] = 16,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode ahead of the model; by default one per core.")
+    ] = None,
+) -> None:
+    """Embed every picture anew, beside the vectors that are there, and swap when all is done.
+
+    Captions, columns and tags stay. Interrupted, it goes on where it stopped; until the swap, searches use
+    the old vectors.
+    """
+    from vision.commands.index import print_summary
+    from vision.console import note, progress_bar
+    from vision.retrieval import IngestOptions
+    from vision.retrieval.models import load_embedder
+    from vision.retrieval.reindex import Reindexing
+
+    options = IngestOptions(batch_size=batch_size, decode_workers=workers)
+    with Reindexing.open(store) as work:
+        old = work.old
+        with note("Loading the model"):
+            embedder = load_embedder(model or old.name, precision or old.precision, work.roots)
+        with progress_bar("Embedding anew") as progress:
+            summary = work.run(embedder, decode or old.decode, options, progress)
+    print_summary(summary)
+    typer.echo(f"{store} now belongs to {embedder.name}, before to {old.name}; took {summary.seconds:.1f} s")

@@ -1,0 +1,163 @@
+"""One search: terms to a vector, the vector (and the words) to hits, and hits to probabilities.
+
+Shape legend: T terms or texts, N sampled pictures, E components of the joint space.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.errors import ParameterError
+from data.photo_walk import absolute_path
+from vision.retrieval.encoder import QueryEncoder
+from vision.retrieval.fields import CAPTION, PATH
+from vision.retrieval.hits import Hit, fused_order, live_hits
+from vision.retrieval.ingest import is_fresh
+from vision.retrieval.picture import Picture, path_to_text
+from vision.retrieval.place import IndexPlace
+from vision.retrieval.query import Content, Query, combine
+from vision.retrieval.relevance import SAMPLE, Background, relevance
+from vision.retrieval.store import Row, Vectors, VectorStore
+from vision.retrieval.where import Condition, parse_where
+
+DRIFT = 0.1  # share by which a collection may grow or shrink before its sample is drawn anew
+FUSED = 5  # how many times k each ranking gives to the fusion
+
+
+class Search:
+    """Searches in one collection."""
+
+    def __init__(self, store: VectorStore, encoder: QueryEncoder, place: IndexPlace):
+        self.store, self.encoder, self.place = store, encoder, place
+        self._background: Background | None = None
+
+    def hits(
+        self, query: Query, k: int, where: str | Condition | None = None, captions: float = 1.0
+    ) -> list[Hit]:
+        """The `k` best pictures, best first, with their relevance.
+
+        Args:
+            where: a filter over columns, as text or as data.
+            captions: weight of the ranking by captions beside that by sight; 0 leaves captions alone.
+        """
+        if k < 1:
+            raise ParameterError("k", must_be="a whole number of at least 1", got=k)
+        notes, condition = self.place.notes(self.encoder.model), self.condition(where)
+        vector_E = self.vector(query)
+        if captions and notes.captions and query.words:
+            hits = self._fused(query.words, vector_E, k, condition, captions)
+        else:
+            hits = self._nearest(vector_E, k, condition)
+        return self._judged(vector_E, hits, condition)
+
+    def rank_texts(self, query: Query, sentences: Sequence[str]) -> list[tuple[str, float]]:
+        """Sentences by their cosine with the query, best first: from a picture to words."""
+        vector_E = self.vector(query)
+        scores_T = self.encoder.texts(sentences) @ vector_E
+        order = np.argsort(-scores_T, kind="stable")
+        return [(sentences[at], float(scores_T[at])) for at in order]
+
+    def condition(self, where: str | Condition | None) -> Condition | None:
+        """A filter as data, read with the names of the columns that the collection has."""
+        if isinstance(where, str):
+            return parse_where(where, self.place.notes(self.encoder.model).columns)
+        return where
+
+    def sample_queries(self, count: int = 200) -> Vectors:
+        """Vectors (T, E) of queries as people put them: captions of the collection, or names of things.
+
+        For a model that knows no words, pictures of the collection.
+        """
+        from vision.backbones.open_clip_data import imagenet_class_names
+
+        captioned = itertools.islice(self.store.scan(parse_where("caption is not null")), count)
+        texts = [row.payload[CAPTION].partition("\n")[0] for row in captioned]
+        texts = texts or [f"a photo of a {name}" for name in imagenet_class_names()[:: 1000 // count]]
+        try:
+            return self.encoder.texts(texts)
+        except ParameterError:
+            return self.background().vectors_NE[:count]
+
+    def vector(self, query: Query) -> Vectors:
+        """A query's unit vector (E,)."""
+        if not query.terms:
+            raise ParameterError("query", must_be="something to look for", got="nothing")
+        vectors_TE = np.stack([self._term(term.content) for term in query.terms])
+        sample_NE = self.background().vectors_NE if len(query.terms) > 1 else None
+        return combine(vectors_TE, [term.weight for term in query.terms], sample_NE)
+
+    def background(self) -> Background:
+        """A sample of the collection: kept beside it, and drawn anew when that has changed much."""
+        if self._background is None:
+            model, size = self.encoder.model, self.store.count()
+            sample_NE = self.place.read_sample(model)
+            notes = self.place.notes(model)
+            if sample_NE is None or abs(size - notes.sampled_of) > DRIFT * max(notes.sampled_of, 1):
+                sample_NE = self._draw()
+                self.place.write_sample(model, sample_NE)
+                self.place.write_notes(model, replace(notes, sampled_of=size))
+            self._background = Background.from_vectors(sample_NE)
+        return self._background
+
+    def _draw(self) -> Vectors:
+        pages = (vectors_NE for _, vectors_NE in self.store.scan_vectors(1024))
+        drawn = list(itertools.islice(pages, SAMPLE // 1024))
+        empty: Vectors = np.zeros((0, self.encoder.model.dim), dtype=np.float32)
+        return np.concatenate([empty, *drawn])
+
+    def _term(self, content: Content) -> Vectors:
+        if isinstance(content, str):
+            text_E: Vectors = self.encoder.texts([content])[0]
+            return text_E
+        if isinstance(content, Path):
+            known_E = self._known(absolute_path(content))
+            return self.encoder.file(content) if known_E is None else known_E
+        if isinstance(content, bytes):
+            return self.encoder.file(content)
+        if isinstance(content, Image.Image):
+            return self.encoder.picture(content)
+        return self.encoder.given(content)
+
+    def _known(self, path: Path) -> Vectors | None:
+        """The vector of a file that the index holds as it is now: no model is needed for it."""
+        for row in self.store.find(PATH, [path_to_text(path)]):
+            if is_fresh(path, Picture.from_payload(row.payload)):
+                return self.store.vectors([row.id]).get(row.id)
+        return None
+
+    def _nearest(self, vector_E: Vectors, k: int, where: Condition | None) -> list[Hit]:
+        hits: list[Hit] = []
+        offset = 0
+        while len(hits) < k and (rows := self.store.search(vector_E, k, offset=offset, where=where)):
+            offset += len(rows)
+            hits += live_hits(rows)
+        return hits[:k]
+
+    def _fused(
+        self, words: str, vector_E: Vectors, k: int, where: Condition | None, weight: float
+    ) -> list[Hit]:
+        by_sight = {hit.id: hit for hit in self._nearest(vector_E, FUSED * k, where)}
+        rows = self.store.search_words(words, FUSED * k, where=where)
+        by_words = {hit.id: hit for hit in live_hits(self._with_cosines(rows, vector_E))}
+        order = fused_order(list(by_sight), list(by_words), weight)
+        hits = [replace((by_sight | by_words)[id], by_caption=id in by_words) for id in order]
+        return hits[:k]
+
+    def _with_cosines(self, rows: Sequence[Row], vector_E: Vectors) -> list[Row]:
+        """Rows found by words, with their cosine in the place of BM25: one scale for all hits."""
+        vectors = self.store.vectors([row.id for row in rows])
+        return [replace(row, score=float(vectors[row.id] @ vector_E)) for row in rows if row.id in vectors]
+
+    def _judged(self, vector_E: Vectors, hits: list[Hit], where: Condition | None) -> list[Hit]:
+        total = self.store.count(where)
+        chances = relevance(vector_E, [hit.score for hit in hits], self.background(), total)
+        return [
+            replace(hit, relevance=None if np.isnan(chance) else float(chance))
+            for hit, chance in zip(hits, chances, strict=True)
+        ]
