@@ -173,12 +173,12 @@ def test_a_label_that_fits_stands_out_from_other_labels() -> None:
 
 
 def test_a_narrower_word_does_not_speak_against_a_wider_one() -> None:
-    """A tenth of the background are kinds of the label, one of them better said: "flamingo" for "bird"."""
+    """A fifth of the background are kinds of the label, one of them better said: "flamingo" for "bird"."""
     rng = np.random.default_rng(0)
-    labels, others = unit(rng.normal(size=(3, 64))), unit(rng.normal(size=(180, 64)))
-    kinds = unit(labels[0] + 0.6 * unit(rng.normal(size=(20, 64))))
+    labels, others = unit(rng.normal(size=(3, 64))), unit(rng.normal(size=(160, 64)))
+    kinds = unit(labels[0] + 1.3 * unit(rng.normal(size=(40, 64))))
     classifier = Classifier(labels=("a", "b", "c"), vectors_LE=labels)
-    assert (fits(classifier, kinds, np.r_[others, kinds]) > 0.5).all()
+    assert (fits(classifier, kinds, np.r_[others, kinds]) > 0.5).mean() > 0.9
 
 
 def test_background_labels_come_from_all_over() -> None:
