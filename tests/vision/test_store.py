@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.errors import BadFileError
-from vision.retrieval import ImageIndex, edge_store, server_store
+from vision.retrieval import ImageIndex, edge_graph, edge_store, server_store
 from vision.retrieval.edge_store import EdgeStore
 from vision.retrieval.fields import FIELDS, PATH
 from vision.retrieval.place import CollectionModel
@@ -76,6 +76,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge_graph, "TICK_S", 0.05)
     monkeypatch.setattr(server_store, "POLL_S", 0.01)
     monkeypatch.setattr(server_store, "PATIENCE_S", 0.02)
 
@@ -270,6 +271,29 @@ def test_a_graph_is_built_when_asked_for_and_no_sooner(
     truth = np.argsort(-unit(rows) @ unit(rows[7]))[:10]
     found = edge_shard.search(rows[7], 10, exact=True)
     assert len({uuid.UUID(row.id).int for row in found} & set(truth.tolist())) == 10
+
+
+def test_building_can_be_broken_off(edge_shard: EdgeStore, rng: np.random.Generator, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        calls.append((done, total))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    rows, calls = vectors(rng, 6000), list[tuple[int, int]]()
+    edge_shard.upsert(ids(6000), rows, [{}] * 6000)
+    with pytest.raises(KeyboardInterrupt):
+        edge_shard.optimize(stop)
+    assert calls == [(0, 6000)] * 3
+    assert edge_shard.facts().graph_rows == 0
+    assert edge_shard.search(rows[7], 1)[0].id == ids(6000)[7]
+    assert not list((tmp_path / "store/temp_segments").glob("*"))
+
+
+def test_a_builder_that_fails_is_told(edge_shard: EdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge_graph, "_BUILD", "raise SystemExit('no space left')")
+    with pytest.raises(BadFileError, match="no space left"):
+        edge_shard.optimize()
+    assert edge_shard.count() == 0
 
 
 def test_captions_match_without_their_english_endings(

@@ -5,6 +5,7 @@ Shape legend: N rows, E components.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,17 @@ import numpy as np
 import qdrant_edge as edge
 
 from data.errors import BadFileError
+from vision.retrieval.edge_graph import build_graph
 from vision.retrieval.fields import CAPTION, FIELDS, PLACE
 from vision.retrieval.filters import to_filter
 from vision.retrieval.store import Payload, Row, StoreFacts, Vectors
 from vision.retrieval.where import Condition
 
 PAGE = 1000
-GRAPH_EF = 200  # candidates that a search through the graph keeps: more find more, and take longer
+GRAPH_EF = (
+    128  # candidates that a search through a graph of GRAPH_ROWS keeps: more find more, and take longer
+)
+GRAPH_ROWS = 200_000
 
 _GRAPH = edge.HnswIndexConfig(m=16, ef_construct=128, full_scan_threshold=10_000)
 # One segment, so one graph; `optimize` is asked for, and then always builds it.
@@ -54,6 +59,7 @@ class EdgeStore:
     def __init__(self, shard: edge.EdgeShard, folder: Path):
         self._shard: edge.EdgeShard | None = shard
         self._folder = folder
+        self._graph_ef = _graph_ef(shard)
 
     @classmethod
     def create(cls, folder: Path, dim: int, *, keyword_fields: Sequence[str] = ()) -> EdgeStore:
@@ -149,7 +155,7 @@ class EdgeStore:
             k,
             offset=offset,
             filter=to_filter(where, edge),
-            params=edge.SearchParams(exact=exact, hnsw_ef=max(GRAPH_EF, 2 * (offset + k))),
+            params=edge.SearchParams(exact=exact, hnsw_ef=max(self._graph_ef, 2 * (offset + k))),
             with_payload=True,
         )
         with self._open_shard() as shard:
@@ -172,13 +178,21 @@ class EdgeStore:
             return shard.count(edge.CountRequest(filter=to_filter(where, edge), exact=True))
 
     def optimize(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Build the graph over all rows; `progress` is called with rows done and rows in all."""
+        """Build the graph over all rows; `progress` is called with rows done and rows in all.
+
+        The engine tells nothing before the end: until then `progress` hears of 0 rows, about twice a second.
+        Meanwhile the store is closed to other threads.
+        """
         total = self.count()
         report = progress or (lambda done, rows: None)
-        report(0, total)
-        with self._open_shard() as shard:
-            shard.optimize()
-            shard.flush()
+        self.close()
+        try:
+            with _telling(self._folder):
+                build_graph(self._folder, lambda: report(0, total))
+        finally:
+            with _telling(self._folder):
+                self._shard = edge.EdgeShard.load(str(self._folder))
+        self._graph_ef = _graph_ef(self._shard)
         report(total, total)
 
     def facts(self) -> StoreFacts:
@@ -235,6 +249,11 @@ def _add_tables(shard: edge.EdgeShard, keyword_fields: Sequence[str] = ()) -> No
     for key, schema in wanted.items():
         if key not in there:
             shard.update(edge.UpdateOperation.create_field_index(key, schema))
+
+
+def _graph_ef(shard: edge.EdgeShard) -> int:
+    """In a larger graph as many candidates find less: a cube root makes good for it."""
+    return round(GRAPH_EF * math.pow(max(1.0, shard.info().points_count / GRAPH_ROWS), 1 / 3))
 
 
 def _row(record: edge.Record | edge.ScoredPoint, score: float = 0.0) -> Row:
