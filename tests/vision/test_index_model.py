@@ -9,7 +9,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from PIL import Image
 
 from data.photo_walk import walk_photos
@@ -20,7 +27,7 @@ from vision.retrieval.picture import Picture
 from vision.retrieval.summary import IndexSummary
 
 NAMES = ["a.png", "b.png", "c.png", "raw/d.png", "raw/e.png"]
-names, colours = st.sampled_from(NAMES), st.integers(0, 4)
+names, colours, places = st.sampled_from(NAMES), st.integers(0, 4), st.integers(0, 99)
 numbers = itertools.count()
 
 
@@ -36,10 +43,13 @@ class IndexMachine(RuleBasedStateMachine):
         self.files: dict[str, int] = {}
         self.held: dict[str, int] = {}
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(files=st.dictionaries(names, colours, min_size=2))
+    def start(self, files: dict[str, int]) -> None:
         self.root = self.base / f"{next(numbers)}/photos"
         (self.root / "raw").mkdir(parents=True)
+        for name, colour in files.items():
+            self.write(name, colour)
+        self.update(prune=False, leave_raw=False)
 
     # What people do to files
 
@@ -48,31 +58,39 @@ class IndexMachine(RuleBasedStateMachine):
         Image.new("RGB", (12, 8), (40 * colour, 200 - 40 * colour, 9)).save(self.root / name)
         self.files[name] = colour
 
-    @rule(old=names, new=names)
-    def move(self, old: str, new: str) -> None:
-        if old in self.files:
-            (self.root / old).rename(self.root / new)
-            self.files[new] = self.files.pop(old)
+    @precondition(lambda self: self.files)
+    @rule(old=places, new=names)
+    def move(self, old: int, new: str) -> None:
+        name = self.existing(old)
+        (self.root / name).rename(self.root / new)
+        self.files[new] = self.files.pop(name)
 
-    @rule(old=names, new=names)
-    def copy(self, old: str, new: str) -> None:
-        if old in self.files and old != new:
-            shutil.copy(self.root / old, self.root / new)
-            self.files[new] = self.files[old]
+    @precondition(lambda self: self.files)
+    @rule(old=places, new=names)
+    def copy(self, old: int, new: str) -> None:
+        name = self.existing(old)
+        if name != new:
+            shutil.copy(self.root / name, self.root / new)
+            self.files[new] = self.files[name]
 
-    @rule(name=names)
-    def delete(self, name: str) -> None:
-        if self.files.pop(name, None) is not None:
-            (self.root / name).unlink()
+    @precondition(lambda self: self.files)
+    @rule(old=places)
+    def delete(self, old: int) -> None:
+        name = self.existing(old)
+        (self.root / name).unlink()
+        del self.files[name]
 
-    @rule(name=names)
-    def touch(self, name: str) -> None:
-        if name in self.files:
-            (self.root / name).touch()
+    @precondition(lambda self: self.files)
+    @rule(old=places)
+    def touch(self, old: int) -> None:
+        (self.root / self.existing(old)).touch()
+
+    def existing(self, number: int) -> str:
+        return sorted(self.files)[number % len(self.files)]
 
     # What the index makes of it
 
-    @rule(prune=st.booleans(), leave_raw=st.booleans())
+    @rule(prune=st.booleans(), leave_raw=st.sampled_from([False, False, True]))
     def update(self, prune: bool, leave_raw: bool) -> None:
         seen = {
             name: colour for name, colour in self.files.items() if not (leave_raw and name.startswith("raw"))
@@ -142,7 +160,7 @@ def test_the_index_agrees_with_a_dictionary(tmp_path: Path, colours: Any) -> Non
     store = EdgeStore.create(tmp_path / "store", 3)
     machine = type("Machine", (IndexMachine,), {"base": tmp_path, "model": type(colours), "store": store})
     quick = settings(
-        max_examples=80, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(machine, settings=quick)
     store.close()

@@ -208,7 +208,7 @@ class Ingest:
             return
         if replaces:
             self._forget([place.path])
-        gone = [other.path for other in stored.places if is_gone(other.path)][:1]
+        gone = [] if replaces else [other.path for other in stored.places if is_gone(other.path)][:1]
         self.store.replace_payload(stored.id, stored.without(gone).with_place(place).to_payload())
         self._count(replaces, moved=bool(gone))
         self._advance(1)
