@@ -40,6 +40,8 @@ FORMAT = 1
 GRAPH = "model.xml"
 # Ranges settle early: more pictures change no cosine in the third digit, and calibration takes their forward.
 CALIBRATION_PICTURES, CALIBRATION_BATCH = 64, 16
+# Lengths of batches that graphs are compiled for: with lengths left open they are up to half as slow again.
+PIECES = (16, 4, 1)
 # Instructions that multiply and add bytes in one step, by the names of `torch.cpu.get_capabilities`.
 DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")
 
@@ -51,11 +53,12 @@ class Int8Embedder:
     backbone's with the digest of the quantised weights and of the recipe behind a "+".
     """
 
-    def __init__(self, backbone: Backbone, compiled: Any, digest: str):
+    def __init__(self, backbone: Backbone, model: Any, digest: str):
         self.backbone = backbone
         self.fingerprint = f"{backbone.fingerprint}+int8-{digest[:16]}"
         self.device = torch.device("cpu")
-        self._request = compiled.create_infer_request()
+        self._model = model
+        self._requests: dict[int, Any] = {}
         self._lock = threading.Lock()  # one request holds one batch
 
     @property
@@ -89,13 +92,30 @@ class Int8Embedder:
             raise ParameterError("pixels", must_be=f"of shape (B, *{expected})", got=tuple(pixels_BCHW.shape))
         if not len(pixels_BCHW):
             return torch.zeros(0, self.output_dim)
-        with self._lock:
-            results = self._request.infer([pixels_BCHW.float().cpu().contiguous().numpy()])
-            return torch.from_numpy(np.array(results[0]))
+        parts = pixels_BCHW.float().cpu().split(piece_sizes(len(pixels_BCHW)))  # type: ignore[no-untyped-call]
+        return torch.cat([self._encode(part_BCHW.contiguous().numpy()) for part_BCHW in parts])
 
     def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
         """Sentences -> unit vectors (B, E), fp32: the backbone's own."""
         return self.backbone.encode_text(sentences)
+
+    def _encode(self, pixels_BCHW: npt.NDArray[np.float32]) -> torch.Tensor:
+        """One of the pieces, by a graph that is compiled for its size when it is first wanted."""
+        size = len(pixels_BCHW)
+        with self._lock:
+            if size not in self._requests:
+                self._requests[size] = _compiled(self._model, size).create_infer_request()
+            # Copied: the next batch takes the same memory.
+            return torch.from_numpy(np.array(self._requests[size].infer([pixels_BCHW])[0]))
+
+
+def piece_sizes(count: int) -> list[int]:
+    """A batch as a sum of `PIECES`, largest first."""
+    sizes = []
+    for piece in PIECES:
+        sizes += [piece] * (count // piece)
+        count %= piece
+    return sizes
 
 
 def quantize(backbone: Backbone, pictures: Iterable[npt.NDArray[np.uint8]]) -> Int8Embedder:
@@ -115,7 +135,7 @@ def quantize(backbone: Backbone, pictures: Iterable[npt.NDArray[np.uint8]]) -> I
     import openvino  # type: ignore[import-untyped]
 
     batches = _calibration(backbone, pictures)
-    model = _quantised(_converted(backbone), batches)
+    model = _quantised(_converted(backbone), batches, _has_attention(backbone))
     fields = {"made_for": _made_for(backbone), "recipe": _recipe(sum(map(len, batches)))}
     folder = _folder(backbone)
     try:
@@ -143,14 +163,22 @@ def load_int8(backbone: Backbone) -> Int8Embedder | None:
         return None
     import openvino
 
-    core = openvino.Core()
-    model = core.read_model(_folder(backbone) / GRAPH)
+    model = openvino.Core().read_model(_folder(backbone) / GRAPH)
+    return Int8Embedder(backbone, model, record["digest"])
+
+
+def _compiled(model: Any, batch: int) -> Any:
+    """The graph for batches of that length and this CPU."""
+    import openvino
+
+    model = model.clone()
+    model.reshape([batch, *(axis.get_length() for axis in list(model.input(0).partial_shape)[1:])])
     if lacks_dot_products():
         linears_to_convolutions(model)
     # fp32 for what is not quantised: elsewhere than on this CPU it might be bfloat16, and vectors differ.
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     options |= {"INFERENCE_NUM_THREADS": str(torch.get_num_threads())}
-    return Int8Embedder(backbone, core.compile_model(model, "CPU", options), record["digest"])
+    return openvino.Core().compile_model(model, "CPU", options)
 
 
 def lacks_dot_products() -> bool:
@@ -204,18 +232,22 @@ def _converted(backbone: Backbone) -> Any:
     return model
 
 
-def _quantised(model: Any, batches: list[npt.NDArray[np.float32]]) -> Any:
+def _quantised(model: Any, batches: list[npt.NDArray[np.float32]], has_attention: bool) -> Any:
     with _quiet():
         import nncf  # type: ignore[import-untyped]
 
         return nncf.quantize(
             model,
             nncf.Dataset(batches),
-            model_type=nncf.ModelType.TRANSFORMER,
+            model_type=nncf.ModelType.TRANSFORMER if has_attention else None,
             subset_size=len(batches),
             # Weights of 7 bits: products of 8 by 8 would overflow where there are no dot products (AVX2).
             advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
         )
+
+
+def _has_attention(backbone: Backbone) -> bool:
+    return any(hasattr(module, "num_heads") for module in backbone.modules())
 
 
 def _calibration(
