@@ -38,7 +38,8 @@ from vision.retrieval.store import Row
 from vision.retrieval.where import Condition, parse_where
 
 RESULTS = Path(__file__).parent / "results"
-K, PAGE = 10, 1000
+K, PAGE, WARM = 10, 1000, 20
+PAUSE_S = 0.05  # numpy's threads wait busily for more work at first, and would be in the way of the next
 TENTH = parse_where("width < 100")  # of widths spread evenly over 0 to 999
 STEPS = ("before", "after", "rclip")
 LIMITS = {  # at most so many times the time of what it is compared with, at recall of at least
@@ -94,7 +95,7 @@ class Race:
         return time.perf_counter() - began
 
     def run(self, step: str) -> list[Line]:
-        """Every query by each contender in turn, after some to warm up."""
+        """Every query by each contender in turn, after others that warm up."""
         contenders: dict[str, Callable[[Array], Iterable[int]]] = {
             "numpy": self.product,
             step: lambda query_E: self.search(query_E, None),
@@ -102,14 +103,15 @@ class Race:
         }
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
         found: dict[str, list[float]] = {name: [] for name in contenders}
-        truths = {
-            kept: [self.truth(query_E, kept) for query_E in self.made.queries_QE] for kept in (False, True)
-        }
-        for query_E in self.made.queries_QE[:5]:
+        warm_QE, queries_QE = self.made.queries_QE[:WARM], self.made.queries_QE[WARM:]
+        truths = {kept: [self.truth(query_E, kept) for query_E in queries_QE] for kept in (False, True)}
+        for query_E in warm_QE:
+            self.store.search(query_E, K, exact=True)  # so that all vectors are in this process's memory
             for search in contenders.values():
                 search(query_E)
-        for number, query_E in enumerate(self.made.queries_QE):
+        for number, query_E in enumerate(queries_QE):
             for name, search in contenders.items():
+                time.sleep(PAUSE_S)
                 cpu, wall = time.process_time(), time.perf_counter()
                 hits = search(query_E)
                 times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
@@ -146,7 +148,7 @@ class Race:
 
 def measure(rows: int, queries: int, steps: Iterable[str], rclip_python: str | None) -> dict[str, Any]:
     """One section of the results."""
-    made = clip_like(rows, queries)
+    made = clip_like(rows, WARM + queries)
     section: dict[str, Any] = {"rows": rows, "queries": queries, "machine": _machine(), "lines": []}
     vectors_bytes = made.pictures_NE.nbytes
     with tempfile.TemporaryDirectory() as folder:
