@@ -18,7 +18,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def test_there_is_a_notebook_for_each_half() -> None:
-    assert NAMES == ["brain_classifier.ipynb", "picture_search.ipynb"]
+    assert NAMES == ["brain_classifier.ipynb", "image_search.ipynb"]
 
 
 @pytest.mark.parametrize("name", NAMES)
