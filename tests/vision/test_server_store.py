@@ -167,6 +167,19 @@ def test_the_graph_waits_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
         store.close()
 
 
+def test_a_collection_is_made_whole_or_not_at_all() -> None:
+    def answer(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if "/index" in path and body["field_name"] == "caption":
+            return 500, {"status": {"error": "no room"}}
+        result = {"exists": False} if path.endswith("/exists") else True
+        done = {"operation_id": 1, "status": "completed"}
+        return 200, {"result": done if "/index" in path else result, "status": "ok", "time": 0.0}
+
+    with listening(answer, []) as (url, seen), pytest.raises(BadFileError, match="no room"):
+        ServerStore.create(url, "pictures", 8)
+    assert seen[-1][:2] == ("DELETE", "/collections/pictures")
+
+
 COLLECTION = {
     "status": "green",
     "optimizer_status": "ok",

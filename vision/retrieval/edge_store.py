@@ -62,11 +62,8 @@ class EdgeStore:
         self._graph_ef = _graph_ef(shard)
 
     @classmethod
-    def create(cls, folder: Path, dim: int, *, keyword_fields: Sequence[str] = ()) -> EdgeStore:
+    def create(cls, folder: Path, dim: int) -> EdgeStore:
         """An empty shard for vectors of `dim` components, with a look-up table for each column of `FIELDS`.
-
-        Args:
-            keyword_fields: further fields to look up whole values in.
 
         Raises:
             BadFileError: the folder cannot be written, or holds a shard already.
@@ -78,7 +75,7 @@ class EdgeStore:
                 vectors=vectors, hnsw_config=_GRAPH, optimizers=_OPTIMIZER, wal_enabled=True
             )
             shard = edge.EdgeShard.create(str(folder), config)
-            _add_tables(shard, keyword_fields)
+            _add_tables(shard)
         return cls(shard, folder)
 
     @classmethod
@@ -240,11 +237,10 @@ class EdgeStore:
             yield self._shard
 
 
-def _add_tables(shard: edge.EdgeShard, keyword_fields: Sequence[str] = ()) -> None:
+def _add_tables(shard: edge.EdgeShard) -> None:
     """Look-up tables over the payload, as far as they are missing."""
-    wanted = {field: edge.PayloadSchemaType.Keyword for field in keyword_fields}
-    wanted |= {PLACE: edge.PayloadSchemaType.Geo}
-    wanted |= {field.key: _SCHEMAS[field.kind] for field in FIELDS.values()}
+    wanted = {field.key: _SCHEMAS[field.kind] for field in FIELDS.values()}
+    wanted[PLACE] = edge.PayloadSchemaType.Geo
     there = shard.info().payload_schema
     for key, schema in wanted.items():
         if key not in there:

@@ -115,8 +115,12 @@ class ServerStore:
                 hnsw_config=models.HnswConfigDiff(m=GRAPH_M, ef_construct=GRAPH_EF_CONSTRUCT),
                 optimizers_config=models.OptimizersConfigDiff(indexing_threshold=NO_GRAPH),
             )
-            for key, schema in _tables(stemming).items():
-                store._client.create_payload_index(name, key, field_schema=schema, wait=True)
+            try:
+                for key, schema in _tables(stemming).items():
+                    store._client.create_payload_index(name, key, field_schema=schema, wait=True)
+            except BaseException:
+                store._client.delete_collection(name)
+                raise
         return store
 
     @classmethod
