@@ -106,22 +106,23 @@ def photo_file(path: Path, data: bytes, *, mtime_ns: int = 0) -> PhotoFile:
     return PhotoFile(path=path, size=len(data), mtime_ns=mtime_ns, content=content, data=data)
 
 
-def decode_photo(file: PhotoFile, *, jpeg_scaled_to_twice: int | None = None) -> Photo:
+def decode_photo(file: PhotoFile, *, jpeg_at_least: int | None = None) -> Photo:
     """Bytes to an upright RGB picture: the first frame, turned as EXIF says, transparency laid on white.
 
     16-bit grey keeps its high byte; 32-bit and floating-point grey are stretched from their least to their
     greatest value, as they have no white of their own. Colour profiles are not applied.
 
     Args:
-        jpeg_scaled_to_twice: for a consumer that scales to this many pixels: JPEGs may be decoded at 1/2,
-            1/4 or 1/8 as long as both sides stay at least twice that (quicker; the pixels differ slightly
-            from the full decode's, so it belongs in a fingerprint).
+        jpeg_at_least: for a consumer that scales down anyway: a JPEG may be decoded at 1/8 to 4/8 of its size
+            as long as both sides keep this many pixels (several times quicker; the pixels differ a little
+            from the full decode's, so it belongs in a fingerprint). It is if that divides its sides evenly:
+            the picture would otherwise end within a pixel, and be resized a little askew.
 
     Raises:
         BadFileError: cut short, not a picture, not what it says it is, or too large to decode safely.
     """
     try:
-        return _decoded(file, jpeg_scaled_to_twice)
+        return _decoded(file, jpeg_at_least)
     except BadFileError:
         raise
     except UnidentifiedImageError as error:
@@ -132,13 +133,13 @@ def decode_photo(file: PhotoFile, *, jpeg_scaled_to_twice: int | None = None) ->
         raise _bad(file.path, f"a damaged picture ({_words(error)})") from error
 
 
-def _decoded(file: PhotoFile, jpeg_scaled_to_twice: int | None) -> Photo:
+def _decoded(file: PhotoFile, jpeg_at_least: int | None) -> Photo:
     image = Image.open(BytesIO(file.data), formats=_formats(file.data[:2] == JPEG_START))
     _refuse_bombs(file, image)
     width, height = image.size
-    pixels_HWC = _jpeg_pixels(file, image, jpeg_scaled_to_twice)
+    pixels_HWC = _jpeg_pixels(file, image, jpeg_at_least)
     if pixels_HWC is None:
-        pixels_HWC = _pillow_pixels(image, jpeg_scaled_to_twice)
+        pixels_HWC = _pillow_pixels(image)
     if image.format not in ("JPEG", "MPO"):
         width, height = image.size  # a TIFF turns itself upright while it is loaded
     turn = _orientation(image)
@@ -153,25 +154,35 @@ def _decoded(file: PhotoFile, jpeg_scaled_to_twice: int | None) -> Photo:
     )
 
 
-def _jpeg_pixels(file: PhotoFile, image: Image.Image, jpeg_scaled_to_twice: int | None) -> Pixels | None:
+def _jpeg_pixels(file: PhotoFile, image: Image.Image, jpeg_at_least: int | None) -> Pixels | None:
     """The quick way, to the bit what Pillow gives; None where Pillow must read it, or say what is wrong."""
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
         return None
-    least = 2 * (jpeg_scaled_to_twice or 0)
-    scale = {"min_height": least, "min_width": least, "min_factor": 2} if least else {}
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(file.data)
         if (width, height) != image.size:  # a second header, which has passed no check
             return None
-        pixels_HWC: Pixels = simplejpeg.decode_jpeg(file.data, "RGB", **scale)
+        eighths = 8 if jpeg_at_least is None else _eighths(height, width, jpeg_at_least)
+        # It takes the smallest scale that gives so many pixels: this one.
+        least_height, least_width = height * eighths // 8, width * eighths // 8
+        pixels_HWC: Pixels = simplejpeg.decode_jpeg(
+            file.data, "RGB", min_height=least_height, min_width=least_width
+        )
         return pixels_HWC
     except ValueError:
         return None
 
 
-def _pillow_pixels(image: Image.Image, jpeg_scaled_to_twice: int | None) -> Pixels:
-    if jpeg_scaled_to_twice is not None:
-        image.draft(None, (2 * jpeg_scaled_to_twice, 2 * jpeg_scaled_to_twice))
+def _eighths(height: int, width: int, least: int) -> int:
+    """The smallest scale, in eighths, that divides both sides evenly and leaves them `least` pixels."""
+    for eighths in range(1, 5):
+        is_even = height * eighths % 8 == width * eighths % 8 == 0
+        if is_even and min(height, width) * eighths >= 8 * least:
+            return eighths
+    return 8
+
+
+def _pillow_pixels(image: Image.Image) -> Pixels:
     image.load()
     return np.array(_to_rgb(image), dtype=np.uint8)
 
@@ -183,9 +194,9 @@ def _turned(pixels_HWC: Pixels, turn: int) -> Pixels:
     return np.ascontiguousarray(np.rot90(flipped_HWC, quarters))
 
 
-def load_photo(path: str | Path, *, jpeg_scaled_to_twice: int | None = None) -> Photo:
+def load_photo(path: str | Path, *, jpeg_at_least: int | None = None) -> Photo:
     """`read_photo` and `decode_photo` in one step, with the same errors."""
-    return decode_photo(read_photo(path), jpeg_scaled_to_twice=jpeg_scaled_to_twice)
+    return decode_photo(read_photo(path), jpeg_at_least=jpeg_at_least)
 
 
 def _formats(is_jpeg: bool) -> tuple[str, ...]:

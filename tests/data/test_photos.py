@@ -296,17 +296,17 @@ def test_every_format_is_told_by_its_bytes_not_its_name(kind: str) -> None:
     assert (photo.format, photo.image.mode, photo.image.size) == (kind, "RGB", (32, 16))
 
 
-def test_scaled_decode_keeps_twice_the_target_and_the_true_size() -> None:
+def test_scaled_decode_keeps_enough_pixels_and_the_true_size() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(gradient(1600, 1200), "JPEG", quality=95, exif=exif)
-    photo = decode_photo(as_file(data), jpeg_scaled_to_twice=100)
-    assert photo.image.size == (300, 400)  # 1/4; an eighth would leave 150, under twice 100
+    photo = decode_photo(as_file(data), jpeg_at_least=200)
+    assert photo.image.size == (300, 400)  # 1/4; an eighth would leave 150, under 200
     assert (photo.width, photo.height) == (1200, 1600)
     whole = decode_photo(as_file(data)).image.resize((300, 400), Image.Resampling.BOX)
     assert np.abs(np.asarray(photo.image, int) - np.asarray(whole, int)).mean() < 1.5
-    assert decode_photo(as_file(data), jpeg_scaled_to_twice=700).image.size == (1200, 1600)
-    png = decode_photo(as_file(encoded(gradient(640, 480), "PNG")), jpeg_scaled_to_twice=10)
+    assert decode_photo(as_file(data), jpeg_at_least=1400).image.size == (1200, 1600)
+    png = decode_photo(as_file(encoded(gradient(640, 480), "PNG")), jpeg_at_least=20)
     assert png.image.size == (640, 480)
 
 
@@ -395,12 +395,24 @@ def test_a_jpeg_with_a_second_larger_header_meets_the_same_checks() -> None:
         assert photo.image.size == (photo.width, photo.height) == (16, 16)
 
 
-@pytest.mark.parametrize("size", [(895, 897), (1791, 5000), (449, 447), (30, 3000)])
-def test_a_scaled_jpeg_keeps_twice_the_target_or_all_of_it(size: tuple[int, int]) -> None:
-    photo = decode_photo(as_file(encoded(gradient(*size), "JPEG")), jpeg_scaled_to_twice=224)
-    assert photo.image.size == size or min(photo.image.size) >= 448
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((4000, 3000), (1000, 750)),
+        ((1600, 1280), (600, 480)),  # three eighths
+        ((2000, 1600), (750, 600)),
+        ((3584, 5376), (448, 672)),
+        ((3583, 5376), (3583, 5376)),  # no scale divides it
+        ((4000, 3002), (2000, 1501)),  # only a half does
+        ((895, 896), (895, 896)),
+        ((30, 3000), (30, 3000)),
+    ],
+)
+def test_a_jpeg_is_scaled_evenly_or_not_at_all(size: tuple[int, int], decoded: tuple[int, int]) -> None:
+    data = encoded(Image.new("RGB", size, "teal"), "JPEG")
+    photo = decode_photo(as_file(data), jpeg_at_least=448)
+    assert photo.image.size == decoded
     assert (photo.width, photo.height) == size
-    assert min(photo.image.size) < 2 * 448 + 8 or size == (1791, 5000)
 
 
 def test_facts_of_the_camera_come_with_the_pixels() -> None:

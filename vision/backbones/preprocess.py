@@ -73,7 +73,7 @@ class Preprocess:
 
     @property
     def resized_side(self) -> int:
-        """The longest side of the box: JPEGs decoded at no less than twice this still scale down well."""
+        """The longest side of the box: JPEGs decoded at a few times this still scale down well."""
         return max(self.resize_to)
 
     def pixels(self, picture_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

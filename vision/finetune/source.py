@@ -135,7 +135,7 @@ def sort_out_unreadable(
 
 def _why_not(path: Path) -> str | None:
     try:
-        load_photo(path, jpeg_scaled_to_twice=CHECK_SIZE)
+        load_photo(path, jpeg_at_least=2 * CHECK_SIZE)
     except BadFileError as error:
         return str(error.got)
     return None

@@ -22,7 +22,7 @@ import numpy as np
 
 from data.errors import BadFileError, ParameterError
 from data.path_globs import PathGlobs
-from data.photo_walk import folder_of
+from data.photo_walk import PHOTO_EXTENSIONS, folder_of
 from data.photos import PhotoFile
 from vision.retrieval.decode_pool import DecodePool, Reading
 from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
@@ -139,10 +139,17 @@ class Ingest:
                 self._put_back(picture.without(paths))
 
     def forget(self, paths: Sequence[Path]) -> None:
-        """Drop single files, whatever has become of them."""
-        rows = self.store.find(PATH_FIELD, [path_to_text(path) for path in paths])
-        self.summary.removed += sum(_picture(row).lies_at(path) for row in rows for path in set(paths))
-        self._forget(paths)
+        """Drop those of the files, and the files in those of the folders, that are gone."""
+        gone = {path for path in paths if not path.exists()}
+        if all(path.suffix.lower() in PHOTO_EXTENSIONS for path in gone):
+            rows: Iterable[Row] = self.store.find(PATH_FIELD, [path_to_text(path) for path in gone])
+        else:
+            rows = self.store.scan()
+        for picture in map(_picture, rows):
+            here = [place.path for place in picture.places if gone & {place.path, *place.path.parents}]
+            self.summary.removed += len(here)
+            if here:
+                self._put_back(picture.without(here))
 
     def finish(self) -> IndexSummary:
         """Delete the pictures that no file holds any more, and give the counts."""

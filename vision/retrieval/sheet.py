@@ -117,7 +117,7 @@ def _draw_hit(page: Image.Image, corner: tuple[int, int], rank: int, hit: Hit, l
 
 def _thumbnail(path: Path, side: int) -> Image.Image | None:
     try:
-        picture = load_photo(path, jpeg_scaled_to_twice=side).image
+        picture = load_photo(path, jpeg_at_least=2 * side).image
     except BadFileError:
         return None
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
