@@ -36,7 +36,7 @@ class SheetLayout:
 
 
 def contact_sheet(title: str, hits: Sequence[Hit], layout: SheetLayout | None = None) -> Image.Image:
-    """Hits -> a page with `title` above, and rank, score and file name under each picture (RGB).
+    """Hits -> a page with `title` above, and rank, relevance and file name under each picture (RGB).
 
     A picture that cannot be read any more keeps its place, as an empty panel that says so.
     """
@@ -109,10 +109,15 @@ def _draw_hit(page: Image.Image, corner: tuple[int, int], rank: int, hit: Hit, l
     # By the baseline, so that names in different fonts stand level.
     first, second = y + side + round(1.6 * layout.caption), y + side + round(2.9 * layout.caption)
     draw.text((x, first), f"{rank}", INK, small, anchor="ls")
-    draw.text((x + side, first), f"{hit.score:.3f}", FAINT, small, anchor="rs")
+    draw.text((x + side, first), _verdict(hit), FAINT, small, anchor="rs")
     name = _printable(hit.path.name)
     font = _font(name, layout.caption)
     draw.text((x, second), _elided(name, font, side), INK, font, anchor="ls")
+
+
+def _verdict(hit: Hit) -> str:
+    known = "" if hit.relevance is None else f"{hit.relevance:.0%} relevant"
+    return "by its caption" if hit.by_caption else known or f"{hit.score:.3f}"
 
 
 def _thumbnail(path: Path, side: int) -> Image.Image | None:
