@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -310,3 +311,23 @@ def test_class_names_find_their_photographs(
     print(f"R@1 {recall:.3f}")
     assert len(photos) == 250
     assert recall >= 0.88
+
+
+@pytest.mark.slow
+def test_a_watched_folder_is_followed_until_ctrl_c(album: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "vision.cli", "index", album, "--store", tmp_path / "s", "--watch"]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    ) as watcher:
+        assert watcher.stdout is not None
+        try:
+            lines = iter(watcher.stdout.readline, "")
+            assert any("Watching" in line for line in lines)
+            Image.new("RGB", (30, 30), "orange").save(album / "orange.png")
+            assert next(line for line in lines if line.startswith("added")).startswith("added 1, unchanged")
+            watcher.send_signal(signal.SIGINT)
+            assert watcher.wait(timeout=60) == 0
+        finally:
+            watcher.kill()
+    found = real("search", "--like", album / "orange.png", "--store", tmp_path / "s", "-k", 1, "--paths")
+    assert found.stdout == f"{album}/orange.png\n"
