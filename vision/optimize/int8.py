@@ -247,7 +247,8 @@ def _quantised(model: Any, batches: list[npt.NDArray[np.float32]], has_attention
 
 
 def _has_attention(backbone: Backbone) -> bool:
-    return any(hasattr(module, "num_heads") for module in backbone.modules())
+    parts = (module for module in backbone.modules() if module is not backbone)
+    return any(hasattr(part, "num_heads") for part in parts)
 
 
 def _calibration(
