@@ -33,9 +33,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clip_like import Array, ClipLike, clip_like
-from vision.retrieval.edge_store import EdgeStore
-from vision.retrieval.store import Row
-from vision.retrieval.where import Condition, parse_where
+from vision.store.edge_store import EdgeStore
+from vision.store.vector_store import Row
+from vision.store.where import Condition, parse_where
 
 RESULTS = Path(__file__).parent / "results"
 K, PAGE, WARM = 10, 1000, 20

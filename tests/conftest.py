@@ -9,7 +9,7 @@ from pathlib import Path
 # Models in tests are tiny: threads would only get into each other's way, and into that of other processes.
 # OpenMP reads this once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Stores write to the disk at every step, and hundreds of tests make one: memory takes their folders, if it can.
+# Stores sync to the disk at every step, and hundreds of tests make one: in memory that costs nothing.
 if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 

@@ -19,8 +19,8 @@ from data.errors import ParameterError
 from vision.commands.classify import classify
 from vision.retrieval.classify import NoneRule, classify_store, classify_vectors
 from vision.retrieval.picture import Picture, Place
-from vision.retrieval.store import Row
 from vision.retrieval.zero_shot import build_classifier
+from vision.store.vector_store import Row
 
 NAMES = ("red", "green", "blue", "yellow", "white")
 

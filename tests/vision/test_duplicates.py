@@ -15,7 +15,7 @@ from data.errors import ParameterError
 from vision.retrieval import ImageIndex, duplicates
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.picture import Picture, Place
-from vision.retrieval.store import Row, Vectors
+from vision.store.vector_store import Row, Vectors
 
 
 class ListStore:

@@ -303,7 +303,11 @@ def test_it_opens_again_and_remembers_its_model(tmp_path: Path, album: Path, col
     with ImageIndex.create(tmp_path / "store", colours) as index:
         index.add_folder([album])
     with ImageIndex.open(tmp_path / "store") as index:
-        assert (index.model.name, index.model.fingerprint, index.model.dim) == ("fake:colours", "fake-1+exact", 3)
+        assert (index.model.name, index.model.fingerprint, index.model.dim) == (
+            "fake:colours",
+            "fake-1+exact",
+            3,
+        )
         assert names(index.search([1, 0, 0], k=1)) == ["red.png"]  # a vector needs no model
     with ImageIndex.create(tmp_path / "store", colours) as index:
         assert str(index.add_folder([album])) == "added 0, unchanged 5, removed 0, failed 0"

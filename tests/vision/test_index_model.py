@@ -20,11 +20,11 @@ from hypothesis.stateful import (
 from PIL import Image
 
 from data.photo_walk import walk_photos
-from vision.retrieval.edge_store import EdgeStore
 from vision.retrieval.hits import live_hits
 from vision.retrieval.ingest import Ingest, IngestOptions
 from vision.retrieval.picture import Picture
 from vision.retrieval.summary import IndexSummary
+from vision.store.edge_store import EdgeStore
 
 NAMES = ["a.png", "b.png", "c.png", "raw/d.png", "raw/e.png"]
 names, colours, places = st.sampled_from(NAMES), st.integers(0, 4), st.integers(0, 99)

@@ -16,11 +16,11 @@ from PIL import ExifTags, Image
 
 from data.errors import BadFileError, ParameterError
 from data.photo_facts import Coordinates
-from vision.retrieval.edge_store import EdgeStore
 from vision.retrieval.ingest import Ingest, IngestOptions
 from vision.retrieval.picture import Picture, Place, folder_tags
 from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.summary import IndexSummary
+from vision.store.edge_store import EdgeStore
 
 Run = Callable[..., IndexSummary]
 

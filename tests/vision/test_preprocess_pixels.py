@@ -68,18 +68,17 @@ def test_the_longest_side_of_the_box_is_told() -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("decode", "worst", "mean"), [("exact", 3, 0.01), ("fast", 3, 0.25)])
+@pytest.mark.parametrize(("decode", "levels", "mean"), [("exact", 1, 0.01), ("fast", 3, 0.25)])
 def test_real_photographs_keep_their_levels(
-    decode: str, worst: int, mean: float, shared_data: Path, tmp_path: Path
+    decode: str, levels: int, mean: float, shared_data: Path, tmp_path: Path
 ) -> None:
-    """A few values in ten million of `exact` are 2 levels off, hence `worst`; all but those at most 1."""
+    """Within so many levels, but for a few values in a million, which are one or two further off."""
     reader = PictureReader(preprocess=CLIP, decode=decode)  # type: ignore[arg-type]
     for path in sorted((shared_data / "photos").iterdir())[:5]:
         large = tmp_path / "large.jpg"
         load_photo(path).image.resize((4000, 3000), Image.Resampling.BICUBIC).save(large, quality=90)
         for file in (path, large):
             apart = np.abs(reader.read(file)[1] - reference(CLIP, Image.open(file)))
-            assert apart.max() <= worst
+            assert apart.max() <= levels + 2
             assert apart.mean() <= mean
-            if decode == "exact":
-                assert (apart > 1).mean() <= 1e-4
+            assert (apart > levels).mean() <= 1e-4

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from vision.retrieval import push as pushing
-from vision.retrieval.edge_store import EdgeStore
-from vision.retrieval.push import push
-from vision.retrieval.server_store import ServerStore
-from vision.retrieval.store import VectorStore
+from vision.store.edge_store import EdgeStore
+from vision.store.push import push
+from vision.store.server_store import ServerStore
+from vision.store.vector_store import VectorStore
 
 DIM = 6
 IDS = [str(uuid.UUID(int=number)) for number in range(25)]

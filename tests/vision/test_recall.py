@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data.errors import ParameterError
-from vision.retrieval.recall import Recall, measure_recall, wilson
-from vision.retrieval.store import Row
+from vision.store.recall import Recall, measure_recall, wilson
+from vision.store.vector_store import Row
 
 
 class Forgetful:

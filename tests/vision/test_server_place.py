@@ -11,9 +11,9 @@ from qdrant_client import QdrantClient
 
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from vision.retrieval import ImageIndex
-from vision.retrieval.addresses import stored_model
 from vision.retrieval.reindex import Reindexing
-from vision.retrieval.server_place import ServerPlace
+from vision.store.addresses import stored_model
+from vision.store.server_place import ServerPlace
 
 ADDRESS = "qdrant://example:6333/photos"
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from data.errors import BadFileError, MissingDependencyError, ParameterError
-from vision.retrieval import server_store
-from vision.retrieval.server_store import ServerAddress, ServerStore, connect, server_address
+from vision.store import server_store
+from vision.store.server_store import ServerAddress, ServerStore, connect, server_address
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Payload indexes have no effect in the local Qdrant:UserWarning"

@@ -18,14 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.errors import BadFileError
-from vision.retrieval import ImageIndex, edge_graph, edge_store, server_store
-from vision.retrieval.edge_store import EdgeStore
-from vision.retrieval.fields import FIELDS, PATH
-from vision.retrieval.place import CollectionModel
-from vision.retrieval.server_store import ServerStore
-from vision.retrieval.store import VectorStore
-from vision.retrieval.store_folder import StoreFolder
-from vision.retrieval.where import Compare
+from vision.retrieval import ImageIndex
+from vision.store import edge_graph, edge_store, server_store
+from vision.store.edge_store import EdgeStore
+from vision.store.fields import FIELDS, PATH
+from vision.store.place import CollectionModel
+from vision.store.server_store import ServerStore
+from vision.store.store_folder import StoreFolder
+from vision.store.vector_store import VectorStore
+from vision.store.where import Compare
 
 DIM = 24
 pytestmark = [
@@ -399,7 +400,7 @@ def test_one_holder_at_a_time_in_one_process(tmp_path: Path) -> None:
 
 def test_another_process_is_named_and_its_death_frees_the_store(tmp_path: Path) -> None:
     script = (
-        "import sys; from vision.retrieval.store_folder import StoreFolder;"
+        "import sys; from vision.store.store_folder import StoreFolder;"
         "folder = StoreFolder.create(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(

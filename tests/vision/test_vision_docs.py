@@ -17,7 +17,7 @@ from vision.backbones import save_backbone
 from vision.backbones.open_clip_build import build_open_clip
 from vision.cli import main
 from vision.demo import packaged_photographs
-from vision.retrieval.server_place import ServerPlace
+from vision.store.server_place import ServerPlace
 
 DOCS = Path(__file__).parents[2] / "docs/commands.md"
 CLIP = "clip:ViT-B-32/laion2b_s34b_b79k"  # in the text; what can be had without a hub stands in for it

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.errors import ParameterError
-from vision.retrieval.dates import span
-from vision.retrieval.edge_store import EdgeStore
-from vision.retrieval.fields import FIELDS, Field, column_key
-from vision.retrieval.server_store import ServerStore
-from vision.retrieval.store import VectorStore
-from vision.retrieval.where import And, Compare, Condition, Near, Not, Or, parse_where, to_text
+from vision.store.dates import span
+from vision.store.edge_store import EdgeStore
+from vision.store.fields import FIELDS, Field, column_key
+from vision.store.server_store import ServerStore
+from vision.store.vector_store import VectorStore
+from vision.store.where import And, Compare, Condition, Near, Not, Or, parse_where, to_text
 
 COLUMNS = ("label", "my label", "Score")
 pytestmark = [

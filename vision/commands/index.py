@@ -96,7 +96,7 @@ def _index_to_extend(
     from data.errors import ParameterError
     from data.photo_walk import photo_folder
     from vision.retrieval import ImageIndex
-    from vision.retrieval.addresses import stored_model
+    from vision.store.addresses import stored_model
 
     known = stored_model(store)
     if known is None and not folders:

@@ -14,8 +14,8 @@ WORTH_IT = 200_000
 def optimize(store: StoreOption) -> None:
     """Build a graph (HNSW) over the pictures: searches look at a few of them instead of all.
 
-    Below about 200,000 pictures an exact search takes milliseconds anyway, and finds all there is. The share of
-    true neighbours that the graph finds is measured, shown, and kept with the index.
+    Below about 200,000 pictures an exact search takes milliseconds anyway, and finds all there is. The share
+    of true neighbours that the graph finds is measured, shown, and kept with the index.
     """
     from vision.console import progress_bar
     from vision.retrieval import ImageIndex

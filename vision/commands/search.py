@@ -13,7 +13,7 @@ from vision.commands.query_options import KINDS, read_query, read_weights
 
 if TYPE_CHECKING:
     from vision.retrieval import Hit
-    from vision.retrieval.recall import Recall
+    from vision.store.recall import Recall
 
 PREVIEWS = ("auto", "kitty", "iterm2", "sixel", "none")
 

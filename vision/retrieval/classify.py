@@ -14,8 +14,8 @@ import numpy as np
 
 from data.errors import ParameterError
 from vision.retrieval.picture import Picture
-from vision.retrieval.store import Vectors, VectorStore
 from vision.retrieval.zero_shot import Classifier, fits
+from vision.store.vector_store import Vectors, VectorStore
 
 SHOWN = 10  # labels of a picture that JSON lists
 

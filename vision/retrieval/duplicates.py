@@ -18,7 +18,7 @@ import numpy.typing as npt
 from data.errors import ParameterError
 from vision.retrieval.ingest import is_gone
 from vision.retrieval.picture import Picture
-from vision.retrieval.store import Vectors, VectorStore
+from vision.store.vector_store import Vectors, VectorStore
 
 BLOCK = 2048  # rows compared with as many others at once: 16 MB of cosines
 ROUNDING = 1e-6  # of a cosine of two equal vectors in single precision

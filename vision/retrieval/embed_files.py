@@ -15,8 +15,8 @@ import numpy as np
 from data.errors import BadFileError
 from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
 from vision.retrieval.picture_reader import PictureReader
-from vision.retrieval.store import Vectors
 from vision.retrieval.summary import Failure
+from vision.store.vector_store import Vectors
 
 BATCH = 16
 THREADS = 4

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vision.retrieval.store import Vectors
+from vision.store.vector_store import Vectors
 
 if TYPE_CHECKING:
     import torch

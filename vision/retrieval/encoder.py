@@ -20,8 +20,8 @@ from vision.optimize.text_tower import load_text_tower
 from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
 from vision.retrieval.models import check_same_model, describe_model, load_embedder
 from vision.retrieval.picture_reader import PictureReader
-from vision.retrieval.place import CollectionModel
-from vision.retrieval.store import Vectors
+from vision.store.place import CollectionModel
+from vision.store.vector_store import Vectors
 
 if TYPE_CHECKING:
     from vision.optimize.text_tower import TextTower

@@ -21,7 +21,6 @@ from data.photo_walk import walk_photos
 from vision.retrieval.embed_files import embed_files
 from vision.retrieval.embedder import Embedder
 from vision.retrieval.metrics import Interval, accuracy_figures, rank_both_ways
-from vision.retrieval.store import Vectors
 from vision.retrieval.summary import Failure
 from vision.retrieval.zero_shot import (
     build_classifier,
@@ -30,6 +29,7 @@ from vision.retrieval.zero_shot import (
     log_softmax,
     model_scale,
 )
+from vision.store.vector_store import Vectors
 
 Load = Callable[[str], Embedder]
 Progress = Callable[[int, int], None]

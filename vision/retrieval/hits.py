@@ -10,7 +10,7 @@ from typing import Any
 from data.errors import ParameterError
 from vision.retrieval.ingest import is_gone
 from vision.retrieval.picture import Picture
-from vision.retrieval.store import Row
+from vision.store.vector_store import Row
 
 RANK_OFFSET = 60  # of reciprocal rank fusion, as Cormack, Clarke and Büttcher (2009) chose it
 

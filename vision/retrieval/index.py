@@ -18,24 +18,23 @@ from typing import Any, TypeVar
 
 from data.errors import BadFileError
 from data.photo_walk import absolute_path, photo_folder, walk_photos
-from vision.retrieval.addresses import create_place, open_place
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
 from vision.retrieval.encoder import QueryEncoder
-from vision.retrieval.fields import PATH
 from vision.retrieval.hits import Hit
 from vision.retrieval.ingest import Ingest, IngestOptions
 from vision.retrieval.models import check_same_model, describe_model
 from vision.retrieval.picture import Picture, Word, path_to_text
-from vision.retrieval.picture_reader import DecodeMode
-from vision.retrieval.place import CollectionModel, IndexPlace, Notes
-from vision.retrieval.push import push
 from vision.retrieval.query import Content, Query
-from vision.retrieval.recall import Recall, measure_recall
 from vision.retrieval.search import Search
-from vision.retrieval.store import StoreFacts, Vectors, VectorStore
 from vision.retrieval.summary import IndexSummary
-from vision.retrieval.where import Condition
+from vision.store.addresses import create_place, open_place
+from vision.store.fields import PATH
+from vision.store.place import CollectionModel, DecodeMode, IndexPlace, Notes
+from vision.store.push import push
+from vision.store.recall import Recall, measure_recall
+from vision.store.vector_store import StoreFacts, Vectors, VectorStore
+from vision.store.where import Condition
 
 PAGE = 256
 

@@ -27,9 +27,10 @@ from data.photos import PhotoFile
 from vision.retrieval.decode_pool import DecodePool, Reading
 from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
 from vision.retrieval.picture import PATH_FIELD, Picture, Place, content_id, folder_tags, path_to_text
-from vision.retrieval.picture_reader import DecodeMode, PictureReader
-from vision.retrieval.store import Row, VectorStore
+from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.summary import Failure, IndexSummary
+from vision.store.place import DecodeMode
+from vision.store.vector_store import Row, VectorStore
 
 LOOKUP = 256  # paths asked of the store at once
 

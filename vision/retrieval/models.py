@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from data.photo_walk import walk_photos
 from vision.retrieval.embedder import Embedder
-from vision.retrieval.picture_reader import DecodeMode, PictureReader
-from vision.retrieval.place import CollectionModel
+from vision.retrieval.picture_reader import PictureReader
+from vision.store.place import CollectionModel, DecodeMode
 
 if TYPE_CHECKING:
     from vision.backbones import Backbone

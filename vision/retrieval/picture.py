@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.photo_facts import Coordinates
-from vision.retrieval.store import Payload
+from vision.store.vector_store import Payload
 
 PATH_FIELD = "files[].path"  # where a store finds a picture by the path of one of its files
 _RAW = "raw:"  # absolute paths never begin so
@@ -89,7 +89,7 @@ class Picture:
         return replace(self, places=tuple(place for place in self.places if place.path not in gone))
 
     def to_payload(self) -> Payload:
-        """JSON-ready form, what is not known left out; `vision.retrieval.fields` names its keys."""
+        """JSON-ready form, what is not known left out; `vision.store.fields` names its keys."""
         facts = {"content": self.content, "size": self.size, "width": self.width, "height": self.height}
         more = {"taken_at": self.taken_at, "camera": self.camera, "caption": self.caption}
         known = {key: value for key, value in more.items() if value is not None}

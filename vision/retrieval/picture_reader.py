@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from data.errors import ParameterError
 from data.photos import PhotoFile, decode_photo, photo_file, read_photo
 from vision.retrieval.embedder import PicturePreprocess, Pixels
 from vision.retrieval.picture import Picture
+from vision.store.place import DECODE_MODES, DecodeMode
 
 FAST_FACTOR = 3  # what is left to the antialiased resize; at 2, photographs are up to 7 levels of 255 off
-
-DecodeMode = Literal["exact", "fast"]
-DECODE_MODES: tuple[DecodeMode, ...] = get_args(DecodeMode)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from data.errors import ParameterError
-from vision.retrieval.store import Vectors
+from vision.store.vector_store import Vectors
 
 Content = str | Path | bytes | Image.Image | npt.ArrayLike
 MORE_LIKE, LESS_LIKE = 0.75, 0.15

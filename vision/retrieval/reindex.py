@@ -19,16 +19,16 @@ import numpy as np
 
 from data.errors import BadFileError, ParameterError
 from data.photos import PhotoFile
-from vision.retrieval.addresses import open_place
 from vision.retrieval.decode_pool import DecodePool, Reading
 from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
 from vision.retrieval.ingest import IngestOptions, is_gone
 from vision.retrieval.models import describe_model
 from vision.retrieval.picture import Picture, content_id
-from vision.retrieval.picture_reader import DecodeMode, PictureReader
-from vision.retrieval.place import CollectionModel, IndexPlace
-from vision.retrieval.store import Row, VectorStore
+from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.summary import Failure, IndexSummary
+from vision.store.addresses import open_place
+from vision.store.place import CollectionModel, DecodeMode, IndexPlace
+from vision.store.vector_store import Row, VectorStore
 
 PAGE = 256
 

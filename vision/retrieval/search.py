@@ -16,15 +16,15 @@ from PIL import Image
 from data.errors import ParameterError
 from data.photo_walk import absolute_path
 from vision.retrieval.encoder import QueryEncoder
-from vision.retrieval.fields import CAPTION, PATH
 from vision.retrieval.hits import Hit, fused_order, live_hits
 from vision.retrieval.ingest import is_fresh
 from vision.retrieval.picture import Picture, path_to_text
-from vision.retrieval.place import IndexPlace
 from vision.retrieval.query import Content, Query, combine
 from vision.retrieval.relevance import SAMPLE, Background, relevance
-from vision.retrieval.store import Row, Vectors, VectorStore
-from vision.retrieval.where import Condition, parse_where
+from vision.store.fields import CAPTION, PATH
+from vision.store.place import IndexPlace
+from vision.store.vector_store import Row, Vectors, VectorStore
+from vision.store.where import Condition, parse_where
 
 DRIFT = 0.1  # share by which a collection may grow or shrink before its sample is drawn anew
 FUSED = 5  # how many times k each ranking gives to the fusion

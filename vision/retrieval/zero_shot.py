@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from data.errors import ParameterError
 from vision.retrieval.relevance import tail_relevance
-from vision.retrieval.store import Vectors
 from vision.retrieval.templates import fill
+from vision.store.vector_store import Vectors
 
 EncodeText = Callable[[list[str]], Vectors]
 Floats = npt.NDArray[np.float64]

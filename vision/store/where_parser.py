@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from data.errors import ParameterError, nearest
-from vision.retrieval.fields import FIELDS, Field, column_key
-from vision.retrieval.where import And, Compare, Condition, Near, Not, Operator, Or, Value
+from vision.store.fields import FIELDS, Field, column_key
+from vision.store.where import And, Compare, Condition, Near, Not, Operator, Or, Value
 
 DEPTH = 50  # parentheses and nots within each other
 SIGNS = {"=": "=", "==": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "contains": "contains"}

@@ -9,10 +9,12 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
-from vision.retrieval.picture_reader import DecodeMode
-from vision.retrieval.store import Vectors, VectorStore
+from vision.store.vector_store import Vectors, VectorStore
+
+DecodeMode = Literal["exact", "fast"]  # as `vision.retrieval.picture_reader` explains them
+DECODE_MODES: tuple[DecodeMode, ...] = get_args(DecodeMode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Notes:
         columns: names of the columns that were added to the pictures.
         captions: whether any picture has one.
         sampled_of: how many pictures there were when the kept sample was drawn.
-        recall: of the graph against an exact search, as `vision.retrieval.recall.Recall` writes itself.
+        recall: of the graph against an exact search, as `vision.store.recall.Recall` writes itself.
     """
 
     roots: tuple[str, ...] = ()

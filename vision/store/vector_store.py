@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vision.retrieval.where import Condition
+from vision.store.where import Condition
 
 Vectors = npt.NDArray[np.float32]
 Payload = Mapping[str, Any]  # what JSON can hold

@@ -15,11 +15,11 @@ import numpy as np
 import qdrant_edge as edge
 
 from data.errors import BadFileError
-from vision.retrieval.edge_graph import build_graph
-from vision.retrieval.fields import CAPTION, FIELDS, PLACE
-from vision.retrieval.filters import to_filter
-from vision.retrieval.store import Payload, Row, StoreFacts, Vectors
-from vision.retrieval.where import Condition
+from vision.store.edge_graph import build_graph
+from vision.store.fields import CAPTION, FIELDS, PLACE
+from vision.store.filters import to_filter
+from vision.store.vector_store import Payload, Row, StoreFacts, Vectors
+from vision.store.where import Condition
 
 PAGE = 1000
 GRAPH_EF = (

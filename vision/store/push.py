@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from vision.retrieval.store import VectorStore
+from vision.store.vector_store import VectorStore
 
 PAGE = 500
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vision.retrieval.place import CollectionModel, IndexPlace
-from vision.retrieval.store_folder import StoreFolder
-from vision.retrieval.store_folder import stored_model as model_in_folder
+from vision.store.place import CollectionModel, IndexPlace
+from vision.store.store_folder import StoreFolder
+from vision.store.store_folder import stored_model as model_in_folder
 
 SERVER_PREFIXES = ("qdrant://", "qdrants://")
 
@@ -46,6 +46,6 @@ def stored_model(address: str | Path) -> CollectionModel | None:
 
 
 def _server(address: str) -> IndexPlace:
-    from vision.retrieval.server_place import ServerPlace
+    from vision.store.server_place import ServerPlace
 
     return ServerPlace.connected(address)

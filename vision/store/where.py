@@ -1,4 +1,4 @@
-"""Filters over the columns of `vision.retrieval.fields`, as data that each store translates, and as text.
+"""Filters over the columns of `vision.store.fields`, as data that each store translates, and as text.
 
     taken_at > '2024-01-01' and width > 1000
     not tags contains 'people' or near(52.5, 13.4, 20) and caption contains 'dog'
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.errors import ParameterError
-from vision.retrieval.dates import span
-from vision.retrieval.fields import FIELDS, Field, Kind
+from vision.store.dates import span
+from vision.store.fields import FIELDS, Field, Kind
 
 Operator = Literal["=", "<", "<=", ">", ">=", "contains", "is null"]
 Value = str | int | float
@@ -122,7 +122,7 @@ def parse_where(text: str, columns: Collection[str] = ()) -> Condition:
     Raises:
         ParameterError: anything else; it says where, and which known name is nearest.
     """
-    from vision.retrieval.where_parser import WhereParser
+    from vision.store.where_parser import WhereParser
 
     return WhereParser(text, columns).whole()
 

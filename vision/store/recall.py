@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.errors import ParameterError
-from vision.retrieval.store import Row, Vectors, VectorStore
+from vision.store.vector_store import Row, Vectors, VectorStore
 
 EQUAL = 1e-6  # cosines this near are the same neighbour's for all that one can tell
 Z_95 = 1.959964

@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from vision.retrieval.place import CollectionModel, Notes
-from vision.retrieval.server_store import ServerStore, connect, server_address
-from vision.retrieval.store import Vectors, VectorStore
+from vision.store.place import CollectionModel, Notes
+from vision.store.server_store import ServerStore, connect, server_address
+from vision.store.vector_store import Vectors, VectorStore
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

@@ -25,9 +25,9 @@ import numpy as np
 
 from data.errors import BadFileError
 from data.writing import whole_file, write_whole
-from vision.retrieval.edge_store import EdgeStore
-from vision.retrieval.place import CollectionModel, Notes
-from vision.retrieval.store import Vectors, VectorStore
+from vision.store.edge_store import EdgeStore
+from vision.store.place import CollectionModel, Notes
+from vision.store.vector_store import Vectors, VectorStore
 
 MARKER, LOCK, COLLECTIONS, MODEL = "chiasm-index.json", "lock", "collections", "model.json"
 NOTES, SAMPLE, VECTORS = "notes.json", "sample.npy", "vectors"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vision.retrieval.dates import span
-from vision.retrieval.fields import PLACE
-from vision.retrieval.where import And, Compare, Condition, Near, Not, Operator
+from vision.store.dates import span
+from vision.store.fields import PLACE
+from vision.store.where import And, Compare, Condition, Near, Not, Operator
 
 _BOUND: dict[Operator, str] = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.errors import BadFileError, MissingDependencyError, ParameterError
-from vision.retrieval.fields import CAPTION, FIELDS, PLACE
-from vision.retrieval.filters import to_filter
-from vision.retrieval.store import Payload, Row, StoreFacts, Vectors
-from vision.retrieval.where import Condition
+from vision.store.fields import CAPTION, FIELDS, PLACE
+from vision.store.filters import to_filter
+from vision.store.vector_store import Payload, Row, StoreFacts, Vectors
+from vision.store.where import Condition
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
