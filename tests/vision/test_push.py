@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vision.retrieval import push as pushing
+from vision.store import push as pushing
 from vision.store.edge_store import EdgeStore
 from vision.store.push import push
 from vision.store.server_store import ServerStore
