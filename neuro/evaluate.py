@@ -15,9 +15,10 @@ from sklearn.base import clone
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from data.errors import ParameterError
+from data.interval import Interval
 from data.splits import Fold, assert_no_leak
 from data.writing import write_whole
-from neuro.intervals import Interval, fold_auc
+from neuro.intervals import fold_auc
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,18 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+from data.interval import Interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,8 +13,8 @@ import pytest
 from markupsafe import escape
 
 from data.cache import Cache
+from data.interval import Interval
 from neuro.evaluate import Evaluation, Outcome
-from neuro.intervals import Interval
 from neuro.report import ReportInputs, verdict, write_report
 from neuro.study import SLICES, TRANSFORMER, StudyConfig, labels_and_people, study_folds
 

@@ -126,6 +126,34 @@ def test_copies_stand_below_their_picture(vision: Vision, album: Path, tmp_path:
     ]
 
 
+def test_words_and_pictures_add_up(vision: Vision, store: Path, album: Path) -> None:
+    def first(*arguments: object) -> str:
+        return vision("search", *arguments, "--store", store, "-k", 1, "--paths").out
+
+    assert first("red", "--plus", "green") == f"{album}/below/yellow.png\n"
+    assert first("yellow", "--minus", "green") == f"{album}/red.png\n"
+    assert first("red", "--plus", "green", "--weight", "plus=0.01") == f"{album}/red.png\n"
+    assert first("--like", album / "blue.png") == f"{album}/blue.png\n"
+    assert first("blue", "--more-like", album / "red.png", "--weight", "query=0.01") == f"{album}/red.png\n"
+    assert first("red", "--where", "width > 22") == f"{album}/below/yellow.png\n"
+    assert first("red", "--null") == f"{album}/red.png\0"
+
+
+def test_a_picture_may_come_from_standard_input(
+    vision: Vision, store: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    green = io.TextIOWrapper(io.BytesIO((album / "green.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", green)
+    assert vision("search", "--like", "-", "--store", store, "-k", 1, "--paths").out == f"{album}/green.png\n"
+
+
+def test_pictures_are_shown_in_terminals_that_can(vision: Vision, store: Path) -> None:
+    assert "\x1b_Ga=T" in vision("search", "red", "--store", store, "--preview", "kitty").out
+    assert "\x1b" not in vision("search", "red", "--store", store).out  # a pipe is no terminal
+    refused = vision("search", "red", "--store", store, "--preview", "ascii")
+    assert "error: preview must be one of auto, kitty, iterm2, sixel, none, got 'ascii'." in refused.err
+
+
 def test_json_is_all_that_is_printed(vision: Vision, store: Path, album: Path) -> None:
     found = vision("search", "blue", "--store", store, "-k", 2, "--json")
     first, second = json.loads(found.out)
@@ -174,6 +202,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
         (("index", album / "red.png", "--store", store), "must be a folder, got a file; check the path."),
         (("index", album, "--store", tmp_path / "full"), "must be a new or empty folder, got one with other"),
         (("index", album, "--store", store, "--batch-size", 0), "batch_size must be a whole number"),
+        (("index", "--store", tmp_path / "new"), "DIR must be given for a new index, got no folder"),
+        (("index", album, "--store", store, "--include", "!x"), "pattern must be like *.png or trips/**"),
+        (("search", "--store", store), "query must be something to look for, got nothing."),
+        (("search", "red", "--minus", "red", "--store", store), "got terms that take each other away."),
+        (("search", "red", "--weight", "plus", "--store", store), "weight must be KIND=NUMBER with one of"),
+        (("search", "red", "--weight", "query=1,2", "--store", store), "weights of query must be one, or 1"),
+        (("search", "red", "--where", "widht > 1", "--store", store), "did you mean width or height?"),
+        (("search", "red", "--cut", 2, "--store", store), "cut must be a probability from 0 to 1, got 2"),
+        (("search", "--like", tmp_path / "no.png", "--store", store), "no.png: picture must be a readable"),
+        (("search", "red", "--texts", tmp_path / "no", "--store", store), "texts must be a file of lines"),
+        (("duplicates", "--near", 3, "--store", store), "near must be"),
+        (("reindex", "--store", store), "model must be another one than now"),
+        (("push", "qdrant://nowhere", "--store", store), "store must be qdrant://HOST:PORT/NAME"),
     ]
     for arguments, message in cases:
         outcome = vision(*arguments)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision.commands.options import DEFAULT_MODEL, Decode, DecodeOption, PrecisionOption, StoreOption
+from vision.commands.options import (
+    DEFAULT_MODEL,
+    BatchOption,
+    Decode,
+    DecodeOption,
+    PrecisionOption,
+    StoreOption,
+    WorkersOption,
+)
 
 if TYPE_CHECKING:
     from vision.retrieval import ImageIndex, IndexSummary, IngestOptions
@@ -42,10 +50,8 @@ def index(
     ] = False,
     decode: DecodeOption = None,
     precision: PrecisionOption = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures embedded and stored together.")] = 16,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that decode ahead of the model; by default one per core.")
-    ] = None,
+    batch_size: BatchOption = 16,
+    workers: WorkersOption = None,
 ) -> None:
     """Bring an index up to date with the photographs under some folders.
 

@@ -30,6 +30,10 @@ PrecisionOption = Annotated[
         help="int8 is quicker on CPUs (needs chiasm[cpu]); by default the store's own, fp32 for a new one."
     ),
 ]
+BatchOption = Annotated[int, typer.Option(help="Pictures embedded and stored together.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Processes that decode ahead of the model; by default one per core.")
+]
 WhereOption = Annotated[
     str | None,
     typer.Option(help="Filter over columns, e.g. \"taken_at > '2024-01-01' and width > 1000\"."),

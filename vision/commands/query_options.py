@@ -38,7 +38,11 @@ def read_weights(items: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
 
 def read_query(
-    query: str | None, plus: Sequence[str], minus: Sequence[str], like: Sequence[Path], weights: Weights
+    query: str | None,
+    plus: Sequence[str],
+    minus: Sequence[str],
+    like: Sequence[Path | bytes],
+    weights: Weights,
 ) -> Query:
     """Words and pictures with their weights; a kind with one weight takes it for all that is of that kind.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vision.commands.options import DecodeOption, PrecisionOption, StoreOption
+from vision.commands.options import BatchOption, DecodeOption, PrecisionOption, StoreOption, WorkersOption
 
 
 def reindex(
@@ -14,10 +14,8 @@ def reindex(
     model: Annotated[str | None, typer.Option(help="Model name; by default the store's own.")] = None,
     decode: DecodeOption = None,
     precision: PrecisionOption = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures embedded and stored together.")] = 16,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that decode ahead of the model; by default one per core.")
-    ] = None,
+    batch_size: BatchOption = 16,
+    workers: WorkersOption = None,
 ) -> None:
     """Embed every picture anew, beside the vectors that are there, and swap when all is done.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vision.retrieval import Hit
     from vision.store.recall import Recall
 
+STANDARD_INPUT = Path("-")
 PREVIEWS = ("auto", "kitty", "iterm2", "sixel", "none")
 
 
@@ -25,7 +27,7 @@ def search(
     minus: Annotated[list[str] | None, typer.Option(help="Words to take away; may be repeated.")] = None,
     like: Annotated[
         list[Path] | None,
-        typer.Option(help="A picture that the found ones should resemble; may be repeated."),
+        typer.Option(help="A picture that the found ones should resemble, - for standard input."),
     ] = None,
     more_like: Annotated[
         list[Path] | None, typer.Option(help="An earlier result to find more of; may be repeated.")
@@ -78,7 +80,8 @@ def search(
 
         sheet_format(sheet)
     weights = read_weights(weight or [])
-    wanted = read_query(query, plus or [], minus or [], like or [], weights)
+    examples = [sys.stdin.buffer.read() if path == STANDARD_INPUT else path for path in like or []]
+    wanted = read_query(query, plus or [], minus or [], examples, weights)
     wanted = wanted.feedback(more_like or [], less_like or [])
     with ImageIndex.open(store) as pictures:
         with note(f"Searching with {pictures.model.name}"):

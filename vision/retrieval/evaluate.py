@@ -17,10 +17,11 @@ import numpy as np
 
 from data.captions import Pair
 from data.errors import BadFileError, ParameterError
+from data.interval import Interval
 from data.photo_walk import walk_photos
 from vision.retrieval.embed_files import embed_files
 from vision.retrieval.embedder import Embedder
-from vision.retrieval.metrics import Interval, accuracy_figures, rank_both_ways
+from vision.retrieval.metrics import accuracy_figures, rank_both_ways
 from vision.retrieval.summary import Failure
 from vision.retrieval.zero_shot import (
     build_classifier,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ParameterError
+from data.interval import Interval
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -26,18 +27,6 @@ DEPTHS = (1, 5, 10)
 TIE = 1e-6  # rounding of a product of unit vectors in fp32
 BLOCK = 1 << 22  # scores made at once
 RESAMPLES = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
