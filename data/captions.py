@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import BadFileError, nearest
-from data.photos import absolute_path
+from data.photo_walk import absolute_path
 
 IMAGE_COLUMNS = ("image", "path", "file", "filepath", "filename", "file_name", "image_name")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "description", "comment")

@@ -21,20 +21,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.errors import BadFileError
 from data.photo_facts import PhotoFacts, photo_facts
-from data.photo_walk import PHOTO_EXTENSIONS, absolute_path, photo_folder, walk_photos
-
-__all__ = [
-    "PHOTO_EXTENSIONS",
-    "Photo",
-    "PhotoFile",
-    "absolute_path",
-    "decode_photo",
-    "load_photo",
-    "photo_file",
-    "photo_folder",
-    "read_photo",
-    "walk_photos",
-]
 
 Pixels = npt.NDArray[np.uint8]
 

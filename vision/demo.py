@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import FingerprintMismatchError, MissingDependencyError
-from data.photos import photo_folder
+from data.photo_walk import photo_folder
 from vision.backbones import Backbone, load_backbone
 from vision.console import note, plain_table, print_table, printable, progress_bar
 from vision.retrieval import Hit, ImageIndex

@@ -59,6 +59,7 @@ def index(
     """
     from vision.console import note, progress_bar
     from vision.retrieval import IngestOptions
+    from vision.retrieval.decode_pool import start_decoders
 
     options = IngestOptions(
         batch_size=batch_size,
@@ -67,6 +68,7 @@ def index(
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
     )
+    start_decoders()  # side by side with the model: both have to load PyTorch
     with note("Loading the model"):
         pictures = _index_to_extend(store, folders or [], model, decode, precision)
     with pictures:

@@ -25,12 +25,14 @@ def reindex(
     from vision.commands.index import print_summary
     from vision.console import note, progress_bar
     from vision.retrieval import IngestOptions
+    from vision.retrieval.decode_pool import start_decoders
     from vision.retrieval.models import load_embedder
     from vision.retrieval.reindex import Reindexing
 
     options = IngestOptions(batch_size=batch_size, decode_workers=workers)
     with Reindexing.open(store) as work:
         old = work.old
+        start_decoders()
         with note("Loading the model"):
             embedder = load_embedder(model or old.name, precision or old.precision, work.roots)
         with progress_bar("Embedding anew") as progress:
