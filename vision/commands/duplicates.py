@@ -36,4 +36,4 @@ def duplicates(
                 )
         print_table(table)
     spare = sum(len(group.paths) - 1 for group in groups)
-    typer.echo(f"{len(groups):,} groups; {spare:,} files could go", err=True)
+    typer.echo(f"groups: {len(groups):,}; files beyond one for each: {spare:,}", err=True)

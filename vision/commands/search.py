@@ -157,7 +157,10 @@ def _print_footer(count: int, hits: list[Hit], found: list[Hit], cut: float, rec
         typer.echo("No picture fits the filter.", err=True)
     elif not hits:
         best = max(hit.relevance or 0.0 for hit in found)
-        typer.echo(f"Nothing stands out: the best hit is relevant at {best:.0%}; --all shows it.", err=True)
+        why = "nothing fits, or much of the collection does"
+        typer.echo(
+            f"No picture stands out (the best: {best:.0%}): {why}. --all ranks them all the same.", err=True
+        )
     elif len(hits) < len(found):
         typer.echo(
             f"{len(found) - len(hits)} more are relevant at less than {cut:.0%}; --all shows them.", err=True
