@@ -14,27 +14,26 @@ import statistics
 import time
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.outcome import command, machine, table, write
+from benchmarks.photographs import add_photos_option
 from data.photo_walk import walk_photos
 from data.photos import load_photo
 from vision.backbones import Backbone
 from vision.backbones.open_clip_build import build_open_clip, describe_clip
 from vision.optimize.int8 import converted, lacks_dot_products, quantize
 
-PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "photos"
 EAGER = "open_clip eager fp32"
 
 
 def main() -> None:
     """Run it and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=Path, default=PHOTOS)
+    add_photos_option(parser)
     parser.add_argument("--arch", default="ViT-B-32")
     parser.add_argument("--count", type=int, default=250, help="photographs to compare")
     parser.add_argument("--batch", type=int, default=16)
