@@ -277,6 +277,17 @@ def real(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT, check=False)
 
 
+def imported_by(*arguments: object) -> set[str]:
+    """The modules that a command has imported by its end."""
+    code = (
+        "import sys\nfrom vision.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "print('imported:', *sys.modules)"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    return set(done.stdout.partition("imported: ")[2].split())
+
+
 def test_help_starts_without_heavy_libraries() -> None:
     code = (
         "import sys; sys.argv = ['vision', '--help']\n"
@@ -308,6 +319,12 @@ def test_the_whole_run_in_real_processes(tmp_path: Path) -> None:
     found = real("search", "a cup of coffee", "--store", tmp_path / "s", "-k", 1, "--json")
     assert found.returncode == 0
     assert [hit["path"] for hit in json.loads(found.stdout)] == [f"{tmp_path}/photos/coffee.png"]
+    # By words, by a picture that the index holds, and with a filter: nothing heavy is loaded.
+    cat = tmp_path / "photos/chelsea.png"
+    for query in (["a cup of coffee"], ["--like", cat], ["a cat", "--like", cat, "--where", "width > 9"]):
+        assert imported_by("search", *query, "--store", tmp_path / "s").isdisjoint(
+            {"torch", "torchvision", "open_clip", "timm", "openvino", "pandas", "scipy"}
+        )
 
 
 def test_an_unknown_model_offers_names_and_makes_no_store(
