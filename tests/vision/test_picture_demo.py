@@ -41,7 +41,7 @@ def test_it_answers_and_draws_and_goes_on_where_it_was(
 def test_its_own_index_is_made_anew_after_a_change_of_model(tmp_path: Path, colours: Any) -> None:
     ImageIndex.create(tmp_path / "index", type(colours)(fingerprint="older")).close()
     with demo._fresh_or_known(tmp_path / "index", colours) as index:
-        assert index.model.fingerprint == "fake-1"
+        assert index.model.fingerprint == "fake-1+exact"
 
 
 def test_the_packaged_photographs_are_files_and_no_drawings() -> None:

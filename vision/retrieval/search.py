@@ -109,7 +109,9 @@ class Search:
         pages = (vectors_NE for _, vectors_NE in self.store.scan_vectors(1024))
         drawn = list(itertools.islice(pages, SAMPLE // 1024))
         empty: Vectors = np.zeros((0, self.encoder.model.dim), dtype=np.float32)
-        return np.concatenate([empty, *drawn])
+        # Rounded as it is kept, so that the same query gets the same relevance now and later.
+        kept: Vectors = np.concatenate([empty, *drawn]).astype(np.float16).astype(np.float32)
+        return kept
 
     def _term(self, content: Content) -> Vectors:
         if isinstance(content, str):
