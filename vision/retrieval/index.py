@@ -54,7 +54,7 @@ class ImageIndex:
         self._place, self._store = place, store
         self.model = model
         self._encoder = QueryEncoder(model, place.address, backbone)
-        self._search = Search(store, self._encoder, place)
+        self._search = self._new_search()
 
     @classmethod
     def open(cls, address: str | Path, backbone: Embedder | None = None) -> ImageIndex:
@@ -174,6 +174,7 @@ class ImageIndex:
         known = self.notes.roots
         if more := [str(folder) for folder in folders if str(folder) not in known]:
             self._note(roots=(*known, *more))
+        self._search = self._new_search()
         return run.finish()
 
     def add_files(
@@ -187,6 +188,7 @@ class ImageIndex:
         paths = [absolute_path(file) for file in files]
         run = self._ingest(options or IngestOptions(), self._roots(), _with_total(progress, len(paths)))
         run.add(paths)
+        self._search = self._new_search()
         return run.finish()
 
     def set_captions(self, captions: Mapping[Path, str]) -> tuple[int, int]:
@@ -334,6 +336,10 @@ class ImageIndex:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _new_search(self) -> Search:
+        """A search that knows nothing yet of what the collection held before."""
+        return Search(self._store, self._encoder, self._place)
 
     def _ingest(
         self, options: IngestOptions, roots: Sequence[Path], progress: Callable[[int], None] | None
