@@ -242,11 +242,12 @@ def main() -> None:
     options = parser.parse_args()
     options.results.mkdir(exist_ok=True)
     place = options.results / "search.json"
-    sections = json.loads(place.read_text())["sections"] if place.exists() else {}
     for rows in options.rows:
         section = measure(rows, options.queries, options.only, options.rclip_python)
         shown = [Path(part).name if part == options.rclip_python else part for part in sys.argv[1:]]
         section["command"] = shlex.join(["python", "-m", "benchmarks.search", *shown])
+        # Read only now: a run takes long, and another may have written its section meanwhile.
+        sections = json.loads(place.read_text())["sections"] if place.exists() else {}
         sections[str(rows)] = section
         place.write_text(json.dumps({"sections": sections}, indent=1) + "\n")
         (options.results / "search.md").write_text(_markdown(sections.values()))
