@@ -151,7 +151,7 @@ def _in_files(images: list[Path], name: str, options: _Options) -> tuple[list[Ve
     from vision.console import note, progress_bar
     from vision.retrieval.classify import classify_vectors
     from vision.retrieval.embed_files import embed_files
-    from vision.retrieval.evaluate import encode_in_batches
+    from vision.retrieval.embedder import embed_texts
     from vision.retrieval.zero_shot import model_scale
 
     paths, missed = _files(images)
@@ -160,7 +160,7 @@ def _in_files(images: list[Path], name: str, options: _Options) -> tuple[list[Ve
 
         backbone = load_backbone(name)
         classifier, rule = options.build(
-            lambda texts: encode_in_batches(backbone, texts), model_scale(name, backbone)
+            lambda texts: embed_texts(backbone, texts), model_scale(name, backbone)
         )
     with progress_bar("Embedding") as progress:
         vectors_NE, failed = embed_files(backbone, paths, progress)

@@ -73,6 +73,7 @@ def search(
     from vision.console import note, preview_protocol
     from vision.retrieval import ImageIndex
     from vision.retrieval.hits import passes
+    from vision.retrieval.templates import read_lines
 
     protocol = preview_protocol(preview) if not (as_json or paths) else None
     if sheet is not None:
@@ -86,7 +87,7 @@ def search(
     with ImageIndex.open(store) as pictures:
         with note(f"Searching with {pictures.model.name}"):
             if texts is not None:
-                ranked = pictures.rank_texts(wanted, _lines(texts))[:k]
+                ranked = pictures.rank_texts(wanted, read_lines(texts, "texts", comment=""))[:k]
             else:
                 captions = weights.get("captions", (1.0,))[0]
                 found = pictures.search(wanted, k, where=where, captions=captions)
@@ -107,18 +108,6 @@ def search(
         from vision.console import show_pictures
 
         show_pictures(title, hits, protocol)
-
-
-def _lines(path: Path) -> list[str]:
-    from data.errors import BadFileError
-
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFileError("texts", must_be="a file of lines in UTF-8", got=str(error), path=path) from error
-    if not any(lines):
-        raise BadFileError("texts", must_be="at least one line of words", got="none", path=path)
-    return [line for line in lines if line]
 
 
 def _print_texts(ranked: list[tuple[str, float]], as_json: bool) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import BadFileError
-from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
+from vision.retrieval.embedder import NOT_EMBEDDED, Embedder, Pixels, embed_pixels
 from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.summary import Failure
 from vision.store.vector_store import Vectors
@@ -45,9 +45,7 @@ def embed_files(
             if good:
                 vectors_NE[list(good)] = embed_pixels(embedder, np.stack(list(good.values())))
             failed += [
-                Failure(paths[at], "a picture that the model cannot embed")
-                for at in good
-                if not np.isfinite(vectors_NE[at]).all()
+                Failure(paths[at], NOT_EMBEDDED) for at in good if not np.isfinite(vectors_NE[at]).all()
             ]
     if progress is not None:
         progress(len(paths), len(paths))
@@ -58,4 +56,4 @@ def _read(reader: PictureReader, path: Path) -> Pixels | Failure:
     try:
         return reader.read(path)[1]
     except BadFileError as error:
-        return Failure(path, str(error.got) + (f"; {error.do}" if error.do else ""))
+        return Failure.of(path, error)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+NOT_EMBEDDED = "a picture that the model cannot embed"  # said of one whose vector is not finite
+
 
 class PicturePreprocess(Protocol):
     """What `vision.backbones.Preprocess` does; pickled, as it runs in processes of its own."""
@@ -72,4 +74,10 @@ def embed_pixels(embedder: Embedder, pixels_NCHW: Pixels) -> Vectors:
 
     pixels = torch.from_numpy(pixels_NCHW).to(getattr(embedder, "device", "cpu"))
     vectors_NE: Vectors = embedder.encode_image(embedder.preprocess.normalise(pixels)).cpu().numpy()
+    return vectors_NE
+
+
+def embed_texts(embedder: Embedder, sentences: Sequence[str]) -> Vectors:
+    """Sentences -> unit vectors (N, E); models cut them into batches themselves."""
+    vectors_NE: Vectors = embedder.encode_text(list(sentences)).cpu().numpy()
     return vectors_NE

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.errors import ParameterError
 from vision.optimize.text_tower import load_text_tower
-from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
+from vision.retrieval.embedder import Embedder, Pixels, embed_pixels, embed_texts
 from vision.retrieval.models import check_same_model, describe_model, load_embedder
 from vision.retrieval.picture_reader import PictureReader
 from vision.store.place import CollectionModel
@@ -68,8 +68,7 @@ class QueryEncoder:
             do = "search with a picture, or index with a clip: model or embedded:lite"
             found = f"a text, which {self.model.name} cannot read"
             raise ParameterError("query", must_be="a picture or a vector", got=found, do=do)
-        vectors_TE: Vectors = self.backbone.encode_text(list(sentences)).cpu().numpy()
-        return vectors_TE
+        return embed_texts(self.backbone, sentences)
 
     def file(self, source: Path | bytes) -> Vectors:
         """A picture in a file, or a file's bytes -> its unit vector (E,), as indexing would give it.

@@ -20,7 +20,7 @@ from data.errors import BadFileError, ParameterError
 from data.interval import Interval
 from data.photo_walk import walk_photos
 from vision.retrieval.embed_files import embed_files
-from vision.retrieval.embedder import Embedder
+from vision.retrieval.embedder import Embedder, embed_texts
 from vision.retrieval.metrics import accuracy_figures, rank_both_ways
 from vision.retrieval.summary import Failure
 from vision.retrieval.zero_shot import (
@@ -34,7 +34,6 @@ from vision.store.vector_store import Vectors
 
 Load = Callable[[str], Embedder]
 Progress = Callable[[int, int], None]
-TEXT_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,7 @@ def evaluate_pairs(
         model = _with_text(load(name), name)
         images_NE, failures = embed_files(model, paths, progress)
         images.append(images_NE)
-        texts.append(encode_in_batches(model, [pair.caption for pair in pairs]))
+        texts.append(embed_texts(model, [pair.caption for pair in pairs]))
         failed += failures
     good_N = _readable(images)
     kept_M, new_row_N = good_N[owner_M], np.cumsum(good_N) - 1
@@ -151,7 +150,7 @@ def evaluate_classes(
         model = _with_text(load(name), name)
         images_NE, failures = embed_files(model, paths, progress)
         scale = model_scale(name, model)
-        classifier = build_classifier(partial(encode_in_batches, model), classes, templates, scale=scale)
+        classifier = build_classifier(partial(embed_texts, model), classes, templates, scale=scale)
         images.append(images_NE)
         logits.append(classifier.logits(images_NE))
         failed += failures
@@ -179,15 +178,6 @@ def read_classes(folder: str | Path) -> tuple[list[str], list[Path], Any]:
         raise BadFileError("classes", must_be=must_be, got=f"{len(found)} of them", path=folder)
     true_N = np.repeat(np.arange(len(found)), [len(paths) for paths in found.values()])
     return list(found), [path for paths in found.values() for path in paths], true_N
-
-
-def encode_in_batches(model: Embedder, sentences: Sequence[str]) -> Vectors:
-    """Sentences -> unit vectors (M, E), some at a time."""
-    parts = [
-        model.encode_text(sentences[at : at + TEXT_BATCH]).cpu().numpy()
-        for at in range(0, len(sentences), TEXT_BATCH)
-    ]
-    return np.concatenate(parts)
 
 
 def _accuracy(name: str, logits_NL: Any, true_N: Any) -> ModelFigures:

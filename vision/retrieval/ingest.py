@@ -25,7 +25,7 @@ from data.path_globs import PathGlobs
 from data.photo_walk import PHOTO_EXTENSIONS, folder_of
 from data.photos import PhotoFile
 from vision.retrieval.decode_pool import DecodePool, Reading
-from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
+from vision.retrieval.embedder import NOT_EMBEDDED, Embedder, Pixels, embed_pixels
 from vision.retrieval.picture import PATH_FIELD, Picture, Place, content_id, folder_tags, path_to_text
 from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.summary import Failure, IndexSummary
@@ -185,7 +185,7 @@ class Ingest:
         try:
             reading = future.result()
         except BadFileError as error:
-            self._give_up(path, replaces, str(error.got) + (f"; {error.do}" if error.do else ""))
+            self._give_up(Failure.of(path, error), replaces)
             return
         tags = folder_tags(path, folder_of(path, self.roots))
         place = Place(path=path, mtime_ns=reading.file.mtime_ns, tags=tags)
@@ -199,10 +199,10 @@ class Ingest:
         if len(self._batch) >= self.options.batch_size:
             self._commit()
 
-    def _give_up(self, path: Path, replaces: bool, reason: str) -> None:
-        self.fail(path, reason)
+    def _give_up(self, failure: Failure, replaces: bool) -> None:
+        self.summary.failed.append(failure)
         if replaces:
-            self._forget([path])
+            self._forget([failure.path])
         self._advance(1)
 
     def _join(self, stored: Picture, place: Place, replaces: bool) -> None:
@@ -230,7 +230,7 @@ class Ingest:
         usable = [bool(np.isfinite(vector_E).all()) for vector_E in vectors_NE]
         for group in itertools.compress(groups, (not good for good in usable)):
             for arrival in group:
-                self._give_up(arrival.place.path, arrival.replaces, "a picture that the model cannot embed")
+                self._give_up(Failure(arrival.place.path, NOT_EMBEDDED), arrival.replaces)
         groups = list(itertools.compress(groups, usable))
         self._forget([arrival.place.path for group in groups for arrival in group if arrival.replaces])
         pictures = [_gathered(group) for group in groups]

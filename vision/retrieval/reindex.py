@@ -20,7 +20,7 @@ import numpy as np
 from data.errors import BadFileError, ParameterError
 from data.photos import PhotoFile
 from vision.retrieval.decode_pool import DecodePool, Reading
-from vision.retrieval.embedder import Embedder, Pixels, embed_pixels
+from vision.retrieval.embedder import NOT_EMBEDDED, Embedder, Pixels, embed_pixels
 from vision.retrieval.ingest import IngestOptions, is_gone
 from vision.retrieval.models import describe_model
 from vision.retrieval.picture import Picture, content_id
@@ -161,7 +161,7 @@ class _Work:
         try:
             reading = future.result()
         except BadFileError as error:
-            self.summary.failed.append(Failure(path, str(error.got)))
+            self.summary.failed.append(Failure.of(path, error))
             return None
         if reading.decoded is None:
             self.summary.failed.append(Failure(path, "changed since; `vision index` takes it in"))
@@ -177,7 +177,7 @@ class _Work:
             for (row, _), usable in zip(batch, usable_N, strict=True):
                 if not usable:
                     path = Picture.from_payload(row.payload).places[0].path
-                    self.summary.failed.append(Failure(path, "a picture that the model cannot embed"))
+                    self.summary.failed.append(Failure(path, NOT_EMBEDDED))
             self.summary.added += len(rows)
             self.summary.embedded += len(rows)
             batch.clear()

@@ -6,12 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from data.errors import BadFileError
+
 
 class Failure(NamedTuple):
     """A file that could not be indexed, and why."""
 
     path: Path
     reason: str
+
+    @classmethod
+    def of(cls, path: Path, error: BadFileError) -> Failure:
+        """What was found in the place of a picture, and what can be done, without the path once more."""
+        return cls(path, str(error.got) + (f"; {error.do}" if error.do else ""))
 
 
 @dataclass(kw_only=True)

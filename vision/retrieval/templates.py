@@ -34,8 +34,13 @@ def load_templates(source: str | Path = "simple") -> tuple[str, ...]:
     return tuple(lines)
 
 
-def read_lines(path: Path, what: str, *, do: str = "") -> list[str]:
+def read_lines(path: Path, what: str, *, do: str = "", comment: str = "#") -> list[str]:
     """The lines of a small text file, trimmed, without the empty ones and comments.
+
+    Args:
+        what: what the file holds, for errors.
+        do: what can be done, for errors.
+        comment: how lines to pass over begin; nothing where every line counts.
 
     Raises:
         BadFileError: it cannot be read, or nothing is in it.
@@ -46,7 +51,7 @@ def read_lines(path: Path, what: str, *, do: str = "") -> list[str]:
         found = getattr(error, "strerror", None) or str(error)
         raise BadFileError(what, must_be="a file of lines in UTF-8", got=found, do=do, path=path) from error
     trimmed = (line.strip() for line in text.splitlines())
-    lines = [line for line in trimmed if line and not line.startswith("#")]
+    lines = [line for line in trimmed if line and not (comment and line.startswith(comment))]
     if not lines:
         raise BadFileError(what, must_be="at least one line of words", got="none", path=path)
     return lines
