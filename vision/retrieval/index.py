@@ -8,15 +8,15 @@ with ImageIndex.create("my-index", load_backbone("embedded:lite")) as index:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from data.errors import BadFileError
+from data.pages import pages
 from data.photo_walk import absolute_path, photo_folder, walk_photos
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
@@ -38,7 +38,6 @@ from vision.store.where import Condition
 
 PAGE = 256
 
-Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 
 
@@ -198,7 +197,7 @@ class ImageIndex:
             How many files got one, and how many the index does not know.
         """
         known = 0
-        for paths in _pages(captions):
+        for paths in pages(captions, PAGE):
             for row in self._store.find(PATH, [path_to_text(path) for path in paths]):
                 picture = Picture.from_payload(row.payload)
                 lying = [path for path in paths if picture.lies_at(path)]
@@ -216,7 +215,7 @@ class ImageIndex:
             How many of the pictures were there to get them.
         """
         changed, names = 0, dict.fromkeys(self.notes.columns)
-        for page in _pages(rows):
+        for page in pages(rows, PAGE):
             columns = dict(page)
             for row in self._store.get(list(columns)):
                 picture = Picture.from_payload(row.payload)
@@ -356,12 +355,6 @@ class ImageIndex:
 
     def _note(self, **changes: Any) -> None:
         self._place.write_notes(self.model, replace(self.notes, **changes))
-
-
-def _pages(items: Iterable[Item]) -> Iterator[list[Item]]:
-    stream = iter(items)
-    while page := list(itertools.islice(stream, PAGE)):
-        yield page
 
 
 def _with_total(progress: Progress | None, total: int) -> Callable[[int], None] | None:

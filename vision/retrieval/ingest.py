@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import BadFileError, ParameterError
+from data.pages import pages
 from data.path_globs import PathGlobs
 from data.photo_walk import PHOTO_EXTENSIONS, folder_of
 from data.photos import PhotoFile
@@ -162,8 +163,7 @@ class Ingest:
 
     def _changed(self, paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
         """The files to read, each with whether the index knows its path; counts the unchanged ones."""
-        stream = iter(paths)
-        while group := list(itertools.islice(stream, LOOKUP)):
+        for group in pages(paths, LOOKUP):
             known = self._known(group)
             for path in group:
                 picture = known.get(path)

@@ -6,10 +6,9 @@ and gets another vector. Rows that an interrupted run has done are there already
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from data.errors import BadFileError, ParameterError
+from data.pages import pages
 from data.photos import PhotoFile
 from vision.retrieval.decode_pool import DecodePool, Reading
 from vision.retrieval.embedder import NOT_EMBEDDED, Embedder, Pixels, embed_pixels
@@ -146,7 +146,7 @@ class _Work:
 
     def _due(self) -> Iterator[tuple[Row, Path]]:
         """Rows that the target lacks, each with a file to read it from."""
-        for page in _pages(self.source.scan()):
+        for page in pages(self.source.scan(), PAGE):
             there = {row.id for row in self.target.get([row.id for row in page])}
             self.summary.unchanged += len(there)
             for row in page:
@@ -185,9 +185,3 @@ class _Work:
 
 def _same_as(row: Row) -> Callable[[PhotoFile], bool]:
     return lambda file: content_id(file.content) == row.id
-
-
-def _pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    stream = iter(rows)
-    while page := list(itertools.islice(stream, PAGE)):
-        yield page

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
+from data.pages import pages
 from vision.store.vector_store import VectorStore
 
 PAGE = 500
@@ -46,11 +46,6 @@ def push(
 
 
 def _prune(source: VectorStore, target: VectorStore) -> None:
-    for ids in _pages(row.id for row in target.scan()):
+    for ids in pages((row.id for row in target.scan()), PAGE):
         kept = {row.id for row in source.get(ids)}
         target.delete([id for id in ids if id not in kept])
-
-
-def _pages(ids: Iterator[str]) -> Iterator[Sequence[str]]:
-    while page := list(itertools.islice(ids, PAGE)):
-        yield page
