@@ -92,7 +92,9 @@ def photo_file(path: Path, data: bytes, *, mtime_ns: int = 0) -> PhotoFile:
     return PhotoFile(path=path, size=len(data), mtime_ns=mtime_ns, content=content, data=data)
 
 
-def decode_photo(file: PhotoFile, *, jpeg_at_least: int | None = None) -> Photo:
+def decode_photo(
+    file: PhotoFile, *, jpeg_at_least: int | None = None, most_pixels: int | None = None
+) -> Photo:
     """Bytes to an upright RGB picture: the first frame, turned as EXIF says, transparency laid on white.
 
     16-bit grey keeps its high byte; 32-bit and floating-point grey are stretched from their least to their
@@ -103,12 +105,13 @@ def decode_photo(file: PhotoFile, *, jpeg_at_least: int | None = None) -> Photo:
             as long as both sides keep this many pixels (several times quicker; the pixels differ a little
             from the full decode's, so it belongs in a fingerprint). It is if that divides its sides evenly:
             the picture would otherwise end within a pixel, and be resized a little askew.
+        most_pixels: refuse a picture that says it has more, before any of them is decoded.
 
     Raises:
         BadFileError: cut short, not a picture, not what it says it is, or too large to decode safely.
     """
     try:
-        return _decoded(file, jpeg_at_least)
+        return _decoded(file, jpeg_at_least, most_pixels)
     except BadFileError:
         raise
     except UnidentifiedImageError as error:
@@ -119,9 +122,11 @@ def decode_photo(file: PhotoFile, *, jpeg_at_least: int | None = None) -> Photo:
         raise _bad(file.path, f"a damaged picture ({_words(error)})") from error
 
 
-def _decoded(file: PhotoFile, jpeg_at_least: int | None) -> Photo:
+def _decoded(file: PhotoFile, jpeg_at_least: int | None, most_pixels: int | None) -> Photo:
     image = Image.open(BytesIO(file.data), formats=_formats(file.data[:2] == JPEG_START))
     _refuse_bombs(file, image)
+    if most_pixels is not None and image.width * image.height > most_pixels:
+        raise _bad(file.path, f"{image.width} x {image.height} pixels, above the limit of {most_pixels:,}")
     width, height = image.size
     pixels_HWC = _jpeg_pixels(file, image, jpeg_at_least)
     if pixels_HWC is None:

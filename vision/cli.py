@@ -16,6 +16,7 @@ from vision.commands.optimize import optimize
 from vision.commands.push import push
 from vision.commands.reindex import reindex
 from vision.commands.search import search
+from vision.commands.serve import serve
 
 app = typer.Typer(
     help="Search your photographs by what is in them.",
@@ -27,6 +28,7 @@ app = typer.Typer(
 for command in (
     index,
     search,
+    serve,
     classify,
     evaluate,
     finetune,

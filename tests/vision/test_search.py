@@ -165,4 +165,51 @@ def test_an_optimised_index_says_what_it_finds(crowd: Any) -> None:
     assert seen[-1] == (101, 101)
     assert recall.estimate > 0.99
     assert crowd.recall == recall
-    assert names(crowd.search("red", k=1)) == ["red.png"]
+    assert names(crowd.search("red", k=1, captions=0)) == ["red.png"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+@pytest.mark.parametrize("captioned", [0, 70])
+def test_pages_of_a_ranking_join(crowd: Any, size: int, captioned: int) -> None:
+    """By sight alone, and with captions for more pictures than are fused: what comes up never depends on k."""
+    paths = [hit.path for hit in crowd.search("white", k=101)][:captioned]
+    crowd.set_captions({path: "rather red" for path in paths})
+    whole = crowd.search("red", k=101)
+    pages = [crowd.search("red", k=size, offset=offset) for offset in range(0, 101, size)]
+    joined = [hit for page in pages for hit in page]
+    assert len({hit.id for hit in whole}) == len(whole) == 101
+    assert [hit.id for hit in joined] == [hit.id for hit in whole]
+    assert [hit.relevance for hit in joined] == [hit.relevance for hit in whole]
+    assert crowd.search("red", k=3, offset=101) == []
+    with pytest.raises(ParameterError, match="offset must be a whole number of at least 0, got -1"):
+        crowd.search("red", offset=-1)
+
+
+def test_browsing_shows_all_that_fits_once(crowd: Any) -> None:
+    seen = [id for id, _ in crowd.browse()]
+    assert sorted(seen) == seen
+    assert len(seen) == len(crowd) == crowd.count() == 101
+    assert [id for id, _ in crowd.browse(after=seen[40])] == seen[41:]
+    narrow = "path contains '3'"
+    some = [(id, picture) for id, picture in crowd.browse(narrow)]
+    assert len(some) == crowd.count(narrow) == len(crowd.pictures([id for id, _ in some]))
+    assert all("3" in picture.places[0].path.name for _, picture in some)
+
+
+def test_a_sentence_is_encoded_once(index: Any, colours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    encode = colours.encode_text
+
+    def counting(sentences: list[str]) -> Any:
+        asked.append(list(sentences))
+        return encode(sentences)
+
+    monkeypatch.setattr(colours, "encode_text", counting)
+    first = index.encode_texts(["red", "blue", "red"])
+    again = index.encode_texts(["blue", "green"])
+    assert asked == [["red", "blue"], ["green"]]
+    np.testing.assert_array_equal(first[1], again[0])
+    np.testing.assert_array_equal(first[0], first[2])
+    index.encode_texts([f"red {number}" for number in range(300)])  # labels: they push no query out
+    index.encode_texts(["red"])
+    assert [len(sentences) for sentences in asked] == [2, 1, 300]

@@ -188,6 +188,16 @@ def test_find_reaches_into_lists(store: VectorStore, rng: np.random.Generator) -
 
 
 @pytest.mark.usefixtures("small_pages")
+def test_a_scan_goes_on_behind_an_id(store: VectorStore, rng: np.random.Generator) -> None:
+    store.upsert(ids(30), vectors(rng, 30), payloads(30))
+    assert [row.id for row in store.scan()] == ids(30)
+    for after in (0, 6, 7, 28, 29):
+        assert [row.id for row in store.scan(after=ids(30)[after])] == ids(30)[after + 1 :]
+    store.delete([ids(30)[5]])  # what the last page ended with may have gone since
+    assert [row.id for row in store.scan(after=ids(30)[5])] == ids(30)[6:]
+
+
+@pytest.mark.usefixtures("small_pages")
 def test_scan_pages_while_rows_change(store: VectorStore, rng: np.random.Generator) -> None:
     store.upsert(ids(50), vectors(rng, 50), payloads(50))
     seen = []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +13,8 @@ from vision.commands.options import DEFAULT_MODEL, JsonOption
 
 if TYPE_CHECKING:
     from vision.retrieval import ImageIndex
-    from vision.retrieval.classify import NoneRule, Verdict
+    from vision.retrieval.classify import Labelling, Verdict
     from vision.retrieval.summary import Failure
-    from vision.retrieval.zero_shot import Classifier, EncodeText
 
 
 def classify(
@@ -58,12 +55,11 @@ def classify(
     """
     names = _labels(labels, labels_file)
     _check(images, model, store, column)
-    from vision.retrieval.classify import NoneRule
+    from vision.retrieval.classify import Labelling
     from vision.retrieval.templates import load_templates
 
     sentences = load_templates(templates)
-    NoneRule(below=none_below)
-    options = _Options(
+    options = Labelling(
         labels=names, templates=sentences, temperature=temperature, none_below=none_below, none=none
     )
     if store is not None:
@@ -71,28 +67,6 @@ def classify(
     else:
         verdicts, failed = _in_files(images or [], model or DEFAULT_MODEL, options)
     _print(verdicts, failed, as_json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    """What a classifier is made of, but for the model."""
-
-    labels: Sequence[str]
-    templates: Sequence[str]
-    temperature: float
-    none_below: float | None
-    none: bool
-
-    def build(self, encode_text: EncodeText, scale: float) -> tuple[Classifier, NoneRule]:
-        from vision.retrieval.classify import NoneRule
-        from vision.retrieval.zero_shot import background_labels, build_classifier, ensemble
-
-        classifier = build_classifier(
-            encode_text, self.labels, self.templates, scale=scale, temperature=self.temperature
-        )
-        # One sentence each: the background needs many labels, and no fine distinctions.
-        background_GE = ensemble(encode_text, background_labels(), self.templates[:1]) if self.none else None
-        return classifier, NoneRule(below=self.none_below, background_GE=background_GE)
 
 
 def _labels(labels: str | None, labels_file: Path | None) -> list[str]:
@@ -120,7 +94,7 @@ def _check(images: list[Path] | None, model: str | None, store: str | None, colu
 
 
 def _in_store(
-    store: str, images: list[Path] | None, options: _Options, column: str | None
+    store: str, images: list[Path] | None, options: Labelling, column: str | None
 ) -> tuple[list[Verdict], list[Failure]]:
     from vision.console import note
     from vision.retrieval import ImageIndex
@@ -145,7 +119,7 @@ def _write(index: ImageIndex, verdicts: list[Verdict], column: str) -> None:
     typer.echo(f"wrote {column} and {column}_probability of {len(verdicts):,} pictures", err=True)
 
 
-def _in_files(images: list[Path], name: str, options: _Options) -> tuple[list[Verdict], list[Failure]]:
+def _in_files(images: list[Path], name: str, options: Labelling) -> tuple[list[Verdict], list[Failure]]:
     import numpy as np
 
     from vision.console import note, progress_bar

@@ -14,7 +14,14 @@ import numpy as np
 
 from data.errors import ParameterError
 from vision.retrieval.picture import Picture
-from vision.retrieval.zero_shot import Classifier, fits
+from vision.retrieval.zero_shot import (
+    Classifier,
+    EncodeText,
+    background_labels,
+    build_classifier,
+    ensemble,
+    fits,
+)
 from vision.store.vector_store import Vectors, VectorStore
 
 SHOWN = 10  # labels of a picture that JSON lists
@@ -36,6 +43,44 @@ class NoneRule:
     def __post_init__(self) -> None:
         if self.below is not None and not 0 <= self.below <= 1:
             raise ParameterError("--none-below", must_be="a probability from 0 to 1", got=self.below)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """What pictures are to be told apart by, whatever the model.
+
+    Args:
+        labels: at least two, all different.
+        templates: sentences with a gap, `{}`.
+        temperature: above 1 less sure.
+        none_below: least probability of a label that is given.
+        none: whether a label must stand out from unrelated ones.
+
+    Raises:
+        ParameterError: `none_below` is no probability.
+    """
+
+    labels: Sequence[str]
+    templates: Sequence[str]
+    temperature: float = 1.0
+    none_below: float | None = None
+    none: bool = False
+
+    def __post_init__(self) -> None:
+        NoneRule(below=self.none_below)  # which checks it
+
+    def build(self, encode_text: EncodeText, scale: float) -> tuple[Classifier, NoneRule]:
+        """The classifier of a model, and when it says that nothing fits.
+
+        Raises:
+            ParameterError: labels or a temperature that cannot work.
+        """
+        classifier = build_classifier(
+            encode_text, self.labels, self.templates, scale=scale, temperature=self.temperature
+        )
+        # One sentence each: the background needs many labels, and no fine distinctions.
+        background_GE = ensemble(encode_text, background_labels(), self.templates[:1]) if self.none else None
+        return classifier, NoneRule(below=self.none_below, background_GE=background_GE)
 
 
 @dataclass(frozen=True, kw_only=True)

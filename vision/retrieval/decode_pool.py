@@ -33,7 +33,7 @@ from vision.retrieval.embedder import Pixels
 from vision.retrieval.picture import Picture
 from vision.retrieval.picture_reader import PictureReader
 
-IN_THREADS = 32  # pictures of one pool that are decoded here before processes are started for the rest
+IN_THREADS = 32  # by default: fewer are sooner done than processes are started
 SECONDS = 60.0  # for one picture, before it counts as hanging
 START = "import sys; sys.path[:] = sys.argv[2:]; from vision.retrieval.decode_worker import main; main()"
 
@@ -56,10 +56,18 @@ class DecodePool:
         reader: does the reading; pickled for the processes.
         workers: files at a time; None for one per core, at most 8.
         seconds: after which a file counts as hanging, where a process reads it.
+        in_threads: pictures that are decoded here before processes are started for the rest.
     """
 
-    def __init__(self, reader: PictureReader, *, workers: int | None = None, seconds: float = SECONDS):
-        self.reader, self.seconds = reader, seconds
+    def __init__(
+        self,
+        reader: PictureReader,
+        *,
+        workers: int | None = None,
+        seconds: float = SECONDS,
+        in_threads: int = IN_THREADS,
+    ):
+        self.reader, self.seconds, self._in_threads = reader, seconds, in_threads
         self.workers = workers or min(8, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         self._idle: deque[_Worker] = deque()
@@ -72,7 +80,7 @@ class DecodePool:
 
         The result raises BadFileError for what cannot be read or decoded, crashes its decoder, or hangs.
         """
-        if next(self._submitted) > IN_THREADS:
+        if next(self._submitted) > self._in_threads:
             start_decoders()
         return self._threads.submit(self._read, path, wanted)
 

@@ -8,9 +8,10 @@ Shape legend: T texts, E components of the joint space.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from vision.optimize.text_tower import load_text_tower
 from vision.retrieval.embedder import Embedder, Pixels, embed_pixels, embed_texts
 from vision.retrieval.models import check_same_model, describe_model, load_embedder
 from vision.retrieval.picture_reader import PictureReader
+from vision.retrieval.text_memory import TextMemory
 from vision.store.place import CollectionModel
 from vision.store.vector_store import Vectors
 
@@ -40,6 +42,9 @@ class QueryEncoder:
         self.model, self.address = model, address
         self._backbone = backbone
         self._tower: TextTower | None = None
+        self._looked_for_tower = False
+        self._loading = threading.Lock()
+        self._memory = TextMemory(self._encode_texts)
 
     @property
     def backbone(self) -> Embedder:
@@ -48,27 +53,30 @@ class QueryEncoder:
         Raises:
             FingerprintMismatchError: the model of that name is no longer what it was.
         """
-        if self._backbone is None:
-            backbone = load_embedder(self.model.name, self.model.precision)
-            check_same_model(self.address, self.model, describe_model(backbone, self.model.decode))
-            self._backbone = backbone
-        return self._backbone
+        with self._loading:
+            if self._backbone is None:
+                backbone = load_embedder(self.model.name, self.model.precision)
+                check_same_model(self.address, self.model, describe_model(backbone, self.model.decode))
+                self._backbone = backbone
+            return self._backbone
+
+    @property
+    def full_backbone(self) -> Any:
+        """The same model in full precision: what an 8-bit one was made of."""
+        return getattr(self.backbone, "backbone", self.backbone)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the model knows words."""
+        return self._find_tower() is not None or self.backbone.has_text
 
     def texts(self, sentences: Sequence[str]) -> Vectors:
-        """Sentences -> unit vectors (T, E).
+        """Sentences -> unit vectors (T, E); those asked for lately are remembered.
 
         Raises:
             ParameterError: the model knows pictures only.
         """
-        if self._backbone is None and self._tower is None:
-            self._tower = load_text_tower(self.model.fingerprint)
-        if self._tower is not None:
-            return self._tower.encode(sentences)
-        if not self.backbone.has_text:
-            do = "search with a picture, or index with a clip: model or embedded:lite"
-            found = f"a text, which {self.model.name} cannot read"
-            raise ParameterError("query", must_be="a picture or a vector", got=found, do=do)
-        return embed_texts(self.backbone, sentences)
+        return self._memory.vectors(sentences)
 
     def file(self, source: Path | bytes) -> Vectors:
         """A picture in a file, or a file's bytes -> its unit vector (E,), as indexing would give it.
@@ -98,6 +106,22 @@ class QueryEncoder:
             )
         unit_E: Vectors = vector_E / np.float32(np.linalg.norm(vector_E))
         return unit_E
+
+    def _encode_texts(self, sentences: Sequence[str]) -> Vectors:
+        tower = self._find_tower()
+        if tower is not None:
+            return tower.encode(sentences)
+        if not self.backbone.has_text:
+            do = "search with a picture, or index with a clip: model or embedded:lite"
+            found = f"a text, which {self.model.name} cannot read"
+            raise ParameterError("query", must_be="a picture or a vector", got=found, do=do)
+        return embed_texts(self.backbone, sentences)
+
+    def _find_tower(self) -> TextTower | None:
+        if not self._looked_for_tower:
+            self._tower = load_text_tower(self.model.fingerprint)
+            self._looked_for_tower = True
+        return self._tower
 
     def _embed(self, pixels_CHW: Pixels) -> Vectors:
         vector_E: Vectors = embed_pixels(self.backbone, pixels_CHW[None])[0]

@@ -78,9 +78,13 @@ def live_hits(rows: Iterable[Row]) -> Iterator[Hit]:
     """Rows -> hits, in the same order; pictures whose files have all gone are passed over."""
     for row in rows:
         picture = Picture.from_payload(row.payload)
-        paths = sorted(place.path for place in picture.places if not is_gone(place.path))
-        if paths:
+        if paths := live_paths(picture):
             yield Hit(id=row.id, path=paths[0], score=row.score, copies=tuple(paths[1:]), picture=picture)
+
+
+def live_paths(picture: Picture) -> list[Path]:
+    """The files that hold the picture and are still there."""
+    return sorted(place.path for place in picture.places if not is_gone(place.path))
 
 
 def fused_order(by_sight: Sequence[str], by_words: Sequence[str], words_weight: float) -> list[str]:

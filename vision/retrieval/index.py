@@ -13,11 +13,12 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.errors import BadFileError
 from data.pages import pages
 from data.photo_walk import absolute_path, photo_folder, walk_photos
+from data.photos import decode_photo, photo_file, read_photo
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
 from vision.retrieval.encoder import QueryEncoder
@@ -35,6 +36,9 @@ from vision.store.push import push
 from vision.store.recall import Recall, measure_recall
 from vision.store.vector_store import StoreFacts, Vectors, VectorStore
 from vision.store.where import Condition
+
+if TYPE_CHECKING:
+    from vision.explain import Explanation
 
 PAGE = 256
 
@@ -118,6 +122,11 @@ class ImageIndex:
         return self._encoder.backbone
 
     @property
+    def address(self) -> str:
+        """What it was opened by."""
+        return self._place.address
+
+    @property
     def store(self) -> VectorStore:
         """The vectors, and what is known of each picture: to be read."""
         return self._store
@@ -132,6 +141,10 @@ class ImageIndex:
         """How much of the truth searches find; None where they are exact."""
         measured = self.notes.recall
         return Recall(**measured) if measured and self.facts().graph_rows else None
+
+    def has_text(self) -> bool:
+        """Whether words find pictures; the model is loaded only where nothing else tells."""
+        return self._encoder.has_text
 
     def __len__(self) -> int:
         """How many different pictures there are."""
@@ -167,13 +180,15 @@ class ImageIndex:
         walk = partial(walk_photos, folders, include=options.include, exclude=options.exclude)
         report = _with_total(progress, sum(1 for _ in walk()) if progress else 0)
         run = self._ingest(options, folders, report)
-        run.add(walk(on_error=run.fail))
-        if prune:
-            run.prune()
+        try:
+            run.add(walk(on_error=run.fail))
+            if prune:
+                run.prune()
+        finally:
+            self._search = self._new_search()
         known = self.notes.roots
         if more := [str(folder) for folder in folders if str(folder) not in known]:
             self._note(roots=(*known, *more))
-        self._search = self._new_search()
         return run.finish()
 
     def add_files(
@@ -235,6 +250,7 @@ class ImageIndex:
         *,
         where: str | Condition | None = None,
         captions: float = 1.0,
+        offset: int = 0,
     ) -> list[Hit]:
         """The `k` pictures nearest to a text, a picture, a vector (E,) or a sum of such, best first.
 
@@ -245,13 +261,41 @@ class ImageIndex:
             query: a text (str), a picture (Path, bytes or PIL image), a vector, or a `Query` made of such.
             where: filter over columns, e.g. "taken_at > '2024-01-01' and width > 1000".
             captions: where pictures have captions, the weight of the ranking by those beside that by sight.
+            offset: rank of the first hit to give, from 0: pages of one ranking join without a gap.
 
         Raises:
             ParameterError: `k` below 1, an empty text, a vector that does not fit, a filter that makes no
                 sense, or a text for a model that knows none.
             BadFileError: a picture that cannot be read.
         """
-        return self._search.hits(Query.of(query), k, where, captions)
+        return self._search.hits(Query.of(query), k, where, captions, offset)
+
+    def browse(
+        self, where: str | Condition | None = None, *, after: str | None = None
+    ) -> Iterator[tuple[str, Picture]]:
+        """All pictures (that fit) with their identifiers, in the order of these, which is as good as random.
+
+        Args:
+            after: go on behind this identifier.
+        """
+        for row in self._store.scan(self._search.condition(where), after=after):
+            yield row.id, Picture.from_payload(row.payload)
+
+    def count(self, where: str | Condition | None = None) -> int:
+        """How many pictures there are that fit."""
+        return self._store.count(self._search.condition(where))
+
+    def pictures(self, ids: Sequence[str]) -> dict[str, Picture]:
+        """What is known of the pictures that are there, by identifier."""
+        return {row.id: Picture.from_payload(row.payload) for row in self._store.get(ids)}
+
+    def vector(self, query: Query | Content) -> Vectors:
+        """A query's unit vector (E,), which `search` looks around.
+
+        Raises:
+            ParameterError, BadFileError: as `search`.
+        """
+        return self._search.vector(Query.of(query))
 
     def rank_texts(self, query: Query | Content, sentences: Sequence[str]) -> list[tuple[str, float]]:
         """Sentences by their cosine with the query, best first: from a picture to words.
@@ -260,6 +304,32 @@ class ImageIndex:
             ParameterError: as `search`.
         """
         return self._search.rank_texts(Query.of(query), sentences)
+
+    def explain(
+        self, picture: Path | bytes, query: Query | Content, *, method: str | None = None
+    ) -> Explanation:
+        """Where in a picture the model sees what a query asks for.
+
+        Args:
+            picture: a file, or the bytes of one; in the index or not.
+            query: as in `search`.
+            method: one of `vision.explain.methods_for` the model; None for the best of them.
+
+        Raises:
+            ParameterError: a model that cannot be explained, or not in this way; otherwise as `search`.
+            BadFileError: the picture cannot be read.
+        """
+        from vision.explain import explain
+
+        file = photo_file(Path("picture"), picture) if isinstance(picture, bytes) else read_photo(picture)
+        pixels_HWC = decode_photo(file).pixels_HWC
+        return explain(self._encoder.full_backbone, pixels_HWC, self.vector(query), method=method)
+
+    def explain_methods(self) -> list[str]:
+        """What `explain` can do with the model, best first."""
+        from vision.explain import methods_for
+
+        return list(methods_for(self._encoder.full_backbone))
 
     def encode_texts(self, sentences: Sequence[str]) -> Vectors:
         """Sentences -> unit vectors (T, E), through the exported text half where there is one."""
@@ -277,8 +347,7 @@ class ImageIndex:
         from vision.optimize.text_export import export_text_tower
 
         self._search.background()
-        model = getattr(self.backbone, "backbone", self.backbone)  # what an int8 one was made of
-        if isinstance(model, Backbone):
+        if isinstance(model := self._encoder.full_backbone, Backbone):
             export_text_tower(model)
 
     def optimize(self, progress: Progress | None = None) -> Recall | None:

@@ -39,6 +39,14 @@ class Place:
     mtime_ns: int
     tags: tuple[str, ...] = ()
 
+    @property
+    def changed_at(self) -> str | None:
+        """`mtime_ns` as ISO 8601 in UTC; None for times that no calendar has, as files may bear them."""
+        try:
+            return datetime.fromtimestamp(self.mtime_ns // 1_000_000_000, UTC).isoformat()
+        except (OverflowError, ValueError, OSError):
+            return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -109,22 +117,18 @@ class Picture:
 
 
 def _file_to_payload(place: Place) -> dict[str, Any]:
-    file = {"path": path_to_text(place.path), "mtime_ns": place.mtime_ns}
-    return file | _mtime(place.mtime_ns) | {"tags": list(place.tags)}
+    mtime = {} if place.changed_at is None else {"mtime": place.changed_at}
+    return {
+        "path": path_to_text(place.path),
+        "mtime_ns": place.mtime_ns,
+        **mtime,
+        "tags": list(place.tags),
+    }
 
 
 def _file_from_payload(file: Mapping[str, Any]) -> Place:
     tags = tuple(file.get("tags", ()))
     return Place(path=text_to_path(file["path"]), mtime_ns=file["mtime_ns"], tags=tags)
-
-
-def _mtime(mtime_ns: int) -> dict[str, str]:
-    """ISO 8601 in UTC; nothing for times that no calendar has, which files may bear all the same."""
-    try:
-        moment = datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return {}
-    return {"mtime": moment.isoformat()}
 
 
 def folder_tags(path: Path, root: Path | None) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class PictureReader:
         decode: "exact" decodes every pixel; "fast" decodes large JPEGs scaled down, to no less than three
             times what the model takes. The vectors differ a little, so it belongs to a collection's
             fingerprint.
+        most_pixels: pictures with more are refused; None leaves it at what is safe to decode at all.
 
     Raises:
         ParameterError: another mode.
@@ -33,6 +34,7 @@ class PictureReader:
 
     preprocess: PicturePreprocess
     decode: DecodeMode = "exact"
+    most_pixels: int | None = None
 
     def __post_init__(self) -> None:
         if self.decode not in DECODE_MODES:
@@ -45,7 +47,7 @@ class PictureReader:
             BadFileError: no picture that can be decoded.
         """
         at_least = FAST_FACTOR * self.preprocess.resized_side if self.decode == "fast" else None
-        photo = decode_photo(file, jpeg_at_least=at_least)
+        photo = decode_photo(file, jpeg_at_least=at_least, most_pixels=self.most_pixels)
         picture = Picture(
             content=file.content,
             size=file.size,

@@ -27,7 +27,7 @@ from vision.store.vector_store import Row, Vectors, VectorStore
 from vision.store.where import Condition, parse_where
 
 DRIFT = 0.1  # share by which a collection may grow or shrink before its sample is drawn anew
-FUSED = 5  # how many times k each ranking gives to the fusion
+FUSED = 50  # best of each ranking that are fused; what lies below is ranked by sight alone
 
 
 class Search:
@@ -38,9 +38,14 @@ class Search:
         self._background: Background | None = None
 
     def hits(
-        self, query: Query, k: int, where: str | Condition | None = None, captions: float = 1.0
+        self,
+        query: Query,
+        k: int,
+        where: str | Condition | None = None,
+        captions: float = 1.0,
+        offset: int = 0,
     ) -> list[Hit]:
-        """The `k` best pictures, best first, with their relevance.
+        """The `k` best pictures from rank `offset` on, best first, with their relevance.
 
         Args:
             where: a filter over columns, as text or as data.
@@ -48,13 +53,15 @@ class Search:
         """
         if k < 1:
             raise ParameterError("k", must_be="a whole number of at least 1", got=k)
+        if offset < 0:
+            raise ParameterError("offset", must_be="a whole number of at least 0", got=offset)
         notes, condition = self.place.notes(self.encoder.model), self.condition(where)
         vector_E = self.vector(query)
         if captions and notes.captions and query.words:
-            hits = self._fused(query.words, vector_E, k, condition, captions)
+            hits = self._fused(query.words, vector_E, offset + k, condition, captions)
         else:
-            hits = self._nearest(vector_E, k, condition)
-        return self._judged(vector_E, hits, condition)
+            hits = self._nearest(vector_E, offset + k, condition)
+        return self._judged(vector_E, hits[offset:], condition)
 
     def rank_texts(self, query: Query, sentences: Sequence[str]) -> list[tuple[str, float]]:
         """Sentences by their cosine with the query, best first: from a picture to words."""
@@ -144,10 +151,12 @@ class Search:
     def _fused(
         self, words: str, vector_E: Vectors, k: int, where: Condition | None, weight: float
     ) -> list[Hit]:
-        by_sight = {hit.id: hit for hit in self._nearest(vector_E, FUSED * k, where)}
-        rows = self.store.search_words(words, FUSED * k, where=where)
+        # As many whatever `k` is: a later page must go on where an earlier one ended.
+        by_sight = {hit.id: hit for hit in self._nearest(vector_E, max(k, FUSED), where)}
+        rows = self.store.search_words(words, FUSED, where=where)
         by_words = {hit.id: hit for hit in live_hits(self._with_cosines(rows, vector_E))}
-        order = fused_order(list(by_sight), list(by_words), weight)
+        order = fused_order(list(by_sight)[:FUSED], list(by_words), weight)
+        order += [id for id in by_sight if id not in set(order)]
         hits = [replace((by_sight | by_words)[id], by_caption=id in by_words) for id in order]
         return hits[:k]
 

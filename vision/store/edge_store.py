@@ -115,9 +115,13 @@ class EdgeStore:
         condition = edge.FieldCondition(key=field, match=edge.MatchAny(list(values)))
         return [_row(record) for record in self._scroll(edge.Filter(must=[condition]))]
 
-    def scan(self, where: Condition | None = None) -> Iterator[Row]:
-        """Every row (that fits), in pages; rows already seen may be changed or deleted on the way."""
-        return map(_row, self._scroll(to_filter(where, edge)))
+    def scan(self, where: Condition | None = None, *, after: str | None = None) -> Iterator[Row]:
+        """Every row (that fits) in the order of the ids, in pages; behind the id `after` where one is given.
+
+        Rows already seen may be changed or deleted on the way.
+        """
+        rows = map(_row, self._scroll(to_filter(where, edge), start=after))
+        return (row for row in rows if row.id != after)
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """Unit vectors (E,) of the rows that are there, by id."""
@@ -211,14 +215,19 @@ class EdgeStore:
         with self._open_shard() as shard:
             shard.update(operation)
 
-    def _scroll(self, condition: edge.Filter | None) -> Iterator[edge.Record]:
-        for records in self._pages(condition, PAGE, with_payload=True, with_vector=False):
+    def _scroll(self, condition: edge.Filter | None, start: str | None = None) -> Iterator[edge.Record]:
+        for records in self._pages(condition, PAGE, with_payload=True, with_vector=False, start=start):
             yield from records
 
     def _pages(
-        self, condition: edge.Filter | None, page: int, *, with_payload: bool, with_vector: bool
+        self,
+        condition: edge.Filter | None,
+        page: int,
+        *,
+        with_payload: bool,
+        with_vector: bool,
+        start: edge.PointId | None = None,
     ) -> Iterator[list[edge.Record]]:
-        start: edge.PointId | None = None
         while True:
             request = edge.ScrollRequest(start, page, condition, with_payload, with_vector)
             with self._open_shard() as shard:

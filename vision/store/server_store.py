@@ -195,10 +195,14 @@ class ServerStore:
         pages = self._pages(models.Filter(must=[condition]), PAGE, with_payload=True)
         return [_row(record) for records in pages for record in records]
 
-    def scan(self, where: Condition | None = None) -> Iterator[Row]:
-        """Every row (that fits), in pages; rows already seen may be changed or deleted on the way."""
-        for records in self._pages(to_filter(where, _dialect()), PAGE, with_payload=True):
-            yield from map(_row, records)
+    def scan(self, where: Condition | None = None, *, after: str | None = None) -> Iterator[Row]:
+        """Every row (that fits) in the order of the ids, in pages; behind the id `after` where one is given.
+
+        Rows already seen may be changed or deleted on the way.
+        """
+        kept = to_filter(where, _dialect())
+        for records in self._pages(kept, PAGE, with_payload=True, start=after):
+            yield from (row for row in map(_row, records) if row.id != after)
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """Unit vectors (E,) of the rows that are there, by id."""
@@ -284,9 +288,14 @@ class ServerStore:
         return [_row(point, score=point.score) for point in found.points]
 
     def _pages(
-        self, kept: Any, page: int, *, with_payload: bool = False, with_vectors: bool = False
+        self,
+        kept: Any,
+        page: int,
+        *,
+        with_payload: bool = False,
+        with_vectors: bool = False,
+        start: Any = None,
     ) -> Iterator[list[Any]]:
-        start = None
         while True:
             with self.telling():
                 records, start = self._client.scroll(

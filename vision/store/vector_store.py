@@ -60,8 +60,11 @@ class VectorStore(Protocol):
     def find(self, field: str, values: Sequence[str]) -> list[Row]:
         """All rows in which the text field (`files[].path` reaches into lists) equals one of the values."""
 
-    def scan(self, where: Condition | None = None) -> Iterator[Row]:
-        """Every row (that fits), in pages; rows already seen may be changed or deleted on the way."""
+    def scan(self, where: Condition | None = None, *, after: str | None = None) -> Iterator[Row]:
+        """Every row (that fits) in the order of the ids, in pages; behind the id `after` where one is given.
+
+        Rows already seen may be changed or deleted on the way.
+        """
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """Unit vectors (E,) of the rows that are there, by id."""

@@ -1,0 +1,64 @@
+"""Bodies are read before anything looks at them, up to a limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vision.server.options import Limits
+from vision.server.places import UPLOADS
+from vision.server.problems import Problem
+
+
+def with_body_limit(app: ASGIApp, limits: Limits) -> ASGIApp:
+    """Read the body before anything else does, up to its limit, and within the time for a request."""
+
+    async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        most = limits.upload_bytes if scope["path"] == UPLOADS else limits.body_bytes
+        try:
+            body = await _read_body(scope, receive, most, limits.timeout_s)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+            return
+        if body is not None:
+            await app(scope, _replay(body, receive), send)
+
+    return layer
+
+
+async def _read_body(scope: Scope, receive: Receive, most: int, timeout_s: float) -> bytes | None:
+    """The whole body; None where the client has gone."""
+    stated = Headers(scope=scope).get("content-length", "0")
+    if stated.isdigit() and int(stated) > most:
+        raise Problem("too-large", f"The body must be at most {most:,} bytes, got {int(stated):,}.")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > most:
+                    raise Problem("too-large", f"The body must be at most {most:,} bytes.")
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise Problem("timeout", "The body did not arrive in time.") from None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receiving() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return receiving

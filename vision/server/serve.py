@@ -1,0 +1,61 @@
+"""Run the server until Ctrl-C."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from data.errors import ParameterError
+from vision.server.options import ServerOptions
+
+GRACE_S = 3  # for what is under way when the server is told to end
+BACKLOG = 1024
+
+
+def listen(options: ServerOptions) -> socket.socket:
+    """A socket at the host and port.
+
+    Raises:
+        ParameterError: the port is taken, or the host is none of this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        found = f"{options.host}:{options.port} ({error.strerror or error})"
+        do = "choose another --port, or 0 for any that is free"
+        raise ParameterError("address", must_be="free and of this machine", got=found, do=do) from error
+
+
+def url_of(listening: socket.socket, host: str) -> str:
+    """Where the page is."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{listening.getsockname()[1]}/"
+
+
+def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """Answer until the process is told to end; `ready` is called once it answers."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="on",
+    )
+    _Server(config, ready).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
