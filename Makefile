@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := embedded,cpu,qdrant,dev
 READY := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 OUT ?= demo-out
 
 .PHONY: demo test lint types contracts setup clean help
@@ -31,8 +32,18 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(BIN)/python notebooks/demo.py --out $(OUT) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-test: $(READY)
+test: $(READY) $(BROWSER)
 	@$(BIN)/python -m pytest $(ARGS)
+
+# Where there is no Chromium and none may be installed, the tests that drive one are skipped and say so.
+$(BROWSER): $(READY)
+	@command -v chromium >/dev/null 2>&1 || \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "Installing Chromium, which the tests of the search page drive" && \
+			{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
+			echo "Chromium could not be installed"; \
+		fi
+	@touch $@
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -21,7 +21,7 @@ from data.errors import BadFileError
 from vision.retrieval import ImageIndex
 from vision.store import edge_graph, edge_store, server_store
 from vision.store.edge_store import EdgeStore
-from vision.store.fields import FIELDS, PATH
+from vision.store.fields import FIELDS, PATH, column_key
 from vision.store.place import CollectionModel
 from vision.store.server_store import ServerStore
 from vision.store.store_folder import StoreFolder
@@ -106,6 +106,41 @@ def test_search_heeds_a_filter(store: VectorStore, rng: np.random.Generator) -> 
     assert store.count(narrow) == 40
     assert sorted(uuid.UUID(row.id).int for row in store.scan(narrow)) == sorted(order)
     assert store.count() == 200
+
+
+def test_the_tally_of_rows_is_right_whatever_was_done(store: VectorStore, rng: np.random.Generator) -> None:
+    everything = Compare(field=FIELDS["width"], operator=">=", value=0)
+    held = dict.fromkeys(ids(300), 1)
+    store.upsert(ids(300), vectors(rng, 300), [{"width": 1}] * 300)
+    for turn in range(12):
+        some = [ids(400)[at] for at in rng.choice(400, 60, replace=False)]
+        if turn % 3 == 2:
+            store.delete(some)
+            held = {id: 1 for id in held if id not in some}
+        else:
+            store.upsert(some, vectors(rng, 60), [{"width": turn}] * 60)
+            held |= dict.fromkeys(some, 1)
+        if turn in (4, 7):
+            store.optimize()
+        assert store.count() == store.count(everything) == store.facts().rows == len(held)
+
+
+def test_values_are_counted_row_by_row(store: VectorStore, rng: np.random.Generator) -> None:
+    rows: list[dict[str, Any]] = [
+        {"format": "PNG", "files": [{"tags": ["sea", "sea"]}, {"tags": ["sea", "holiday"]}]},
+        {"format": "PNG", "files": [{"tags": ["sea"]}], "columns": {"kind": "food", "odd name": "x"}},
+        {"format": "JPEG", "columns": {"kind": "food", "sure": 0.5}},
+        {},
+    ]
+    store.upsert(ids(4), vectors(rng, 4), rows)
+    assert store.values("format", 10) == [("PNG", 2), ("JPEG", 1)]
+    assert store.values("format", 1) == [("PNG", 2)]
+    assert store.values("files[].tags", 10) == [("sea", 2), ("holiday", 1)]
+    assert store.values(column_key("kind"), 10) == [("food", 2)]
+    assert store.values(column_key("odd name"), 10) == [("x", 1)]
+    assert store.values(column_key("sure"), 10) == store.values(column_key("nobody"), 10) == []
+    store.replace_payload(ids(4)[3], {"columns": {"kind": "animal"}})
+    assert store.values(column_key("kind"), 10) == [("food", 2), ("animal", 1)]
 
 
 def test_rows_come_back_as_they_were_put(store: VectorStore, rng: np.random.Generator) -> None:

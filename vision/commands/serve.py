@@ -49,13 +49,12 @@ def serve(
         from vision.server.serve import listen, serve, url_of
 
         listening = listen(options)
-        index = ImageIndex.open(store)
-    url = url_of(listening, host)
-    count = len(index)
+    with listening, ImageIndex.open(store) as index:
+        url, count = url_of(listening, host), len(index)
 
-    def ready() -> None:
-        typer.echo(f"{count:,} pictures at {url} (Ctrl-C ends it)")
-        if open_page:
-            webbrowser.open(url)
+        def ready() -> None:
+            typer.echo(f"{count:,} pictures at {url} (Ctrl-C ends it)")
+            if open_page:
+                webbrowser.open(url)
 
-    serve(create_app(index, options), listening, ready)
+        serve(create_app(index, options), listening, ready)

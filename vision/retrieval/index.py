@@ -22,6 +22,7 @@ from data.photos import decode_photo, photo_file, read_photo
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
 from vision.retrieval.encoder import QueryEncoder
+from vision.retrieval.facets import Facets, count_facets
 from vision.retrieval.hits import Hit
 from vision.retrieval.ingest import Ingest, IngestOptions
 from vision.retrieval.models import check_same_model, describe_model
@@ -284,6 +285,10 @@ class ImageIndex:
     def count(self, where: str | Condition | None = None) -> int:
         """How many pictures there are that fit."""
         return self._store.count(self._search.condition(where))
+
+    def facets(self) -> Facets:
+        """What the pictures can be told apart by: the values of their columns, with how many have each."""
+        return count_facets(self._store, self.notes.columns)
 
     def pictures(self, ids: Sequence[str]) -> dict[str, Picture]:
         """What is known of the pictures that are there, by identifier."""

@@ -27,6 +27,7 @@ from vision.store.vector_store import Row, Vectors, VectorStore
 from vision.store.where import Condition, parse_where
 
 DRIFT = 0.1  # share by which a collection may grow or shrink before its sample is drawn anew
+MOST_ROWS = 10_000  # asked of the store at once
 FUSED = 50  # best of each ranking that are fused; what lies below is ranked by sight alone
 
 
@@ -142,10 +143,11 @@ class Search:
 
     def _nearest(self, vector_E: Vectors, k: int, where: Condition | None) -> list[Hit]:
         hits: list[Hit] = []
-        offset = 0
-        while len(hits) < k and (rows := self.store.search(vector_E, k, offset=offset, where=where)):
+        offset, size = 0, k
+        while len(hits) < k and (rows := self.store.search(vector_E, size, offset=offset, where=where)):
             offset += len(rows)
             hits += live_hits(rows)
+            size = min(2 * size, MOST_ROWS)  # where a disk is missing, many in a row are gone
         return hits[:k]
 
     def _fused(

@@ -20,8 +20,8 @@ from data.errors import ChiasmError
 from vision.retrieval import ImageIndex
 from vision.retrieval.classify import Labelling, NoneRule
 from vision.retrieval.decode_pool import start_decoders
+from vision.retrieval.facets import Facets
 from vision.retrieval.zero_shot import Classifier, model_scale
-from vision.server.facets import Facets, count_facets
 from vision.server.jobs import Jobs
 from vision.server.metrics import Metrics
 from vision.server.options import Limits
@@ -54,7 +54,7 @@ class Library:
         self.jobs = Jobs(index, self._forget)
         self._classifiers: OrderedDict[Any, tuple[Classifier, NoneRule]] = OrderedDict()
         self._lock = threading.Lock()
-        self._facets: tuple[int, Facets] | None = None
+        self._facets: Facets | None = None
         self._facts: StoreFacts | None = None
         self._recall: str | None = None
         metrics.watch_pictures(index.count)
@@ -77,11 +77,11 @@ class Library:
                 self._recall = None if recall is None else str(recall)
             return self._facts, self._recall
 
-    def facets(self) -> tuple[int, Facets]:
+    def facets(self) -> Facets:
         """What the pictures can be told apart by, counted once until the index changes."""
         with self._lock:
             if self._facets is None:
-                self._facets = count_facets(picture for _, picture in self.index.browse())
+                self._facets = self.index.facets()
             return self._facets
 
     def classifier(self, labels: Sequence[str], templates: str, none: bool) -> tuple[Classifier, NoneRule]:

@@ -230,7 +230,7 @@ class Collections(BaseModel):
 class FacetValue(BaseModel):
     """A value and how many pictures have it."""
 
-    value: str | int | float
+    value: str
     count: int
 
 

@@ -248,6 +248,20 @@ class ServerStore:
             kept = to_filter(where, _dialect())
             return self._client.count(self._name, count_filter=kept, exact=True).count
 
+    def values(self, key: str, most: int) -> list[tuple[str, int]]:
+        """The most frequent texts under a key of the payload (`[]` reaches into lists), and their rows.
+
+        Frequent ones first. A look-up table for the key is added where there is none.
+        """
+        from qdrant_client import models
+
+        with self.telling():
+            if key not in self._client.get_collection(self._name).payload_schema:
+                keyword = models.PayloadSchemaType.KEYWORD
+                self._client.create_payload_index(self._name, key, field_schema=keyword, wait=True)
+            found = self._client.facet(self._name, key, limit=most, exact=True)
+        return sorted(((str(hit.value), hit.count) for hit in found.hits), key=lambda one: -one[1])
+
     def optimize(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Let the server build the graph over all rows; `progress` gets the rows done and rows in all."""
         from qdrant_client import models

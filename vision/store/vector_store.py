@@ -95,6 +95,12 @@ class VectorStore(Protocol):
     def count(self, where: Condition | None = None) -> int:
         """How many rows there are (that fit)."""
 
+    def values(self, key: str, most: int) -> list[tuple[str, int]]:
+        """The most frequent texts under a key of the payload (`[]` reaches into lists), and their rows.
+
+        Frequent ones first. A look-up table for the key is added where there is none.
+        """
+
     def optimize(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Build the graph over all rows; `progress` is called with rows done and rows in all."""
 

@@ -62,14 +62,11 @@ def _described(library: Library, key: str | None = None) -> Collection:
 
 def _facets(library: Library, key: str) -> Facets:
     _check(library, key)
-    pictures, fields = library.facets()
-    return Facets(
-        pictures=pictures,
-        fields={
-            name: [FacetValue(value=value, count=count) for value, count in values]
-            for name, values in fields.items()
-        },
-    )
+    fields = {
+        name: [FacetValue(value=value, count=count) for value, count in values]
+        for name, values in library.facets().items()
+    }
+    return Facets(pictures=len(library.index), fields=fields)
 
 
 def _check(library: Library, key: str) -> None:
