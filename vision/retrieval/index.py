@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from data.errors import BadFileError
-from data.pages import pages
 from data.photo_walk import absolute_path, photo_folder, walk_photos
 from data.photos import decode_photo, photo_file, read_photo
+from vision.retrieval.annotate import add_captions, add_columns
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
 from vision.retrieval.encoder import QueryEncoder
@@ -26,12 +26,11 @@ from vision.retrieval.facets import Facets, count_facets
 from vision.retrieval.hits import Hit
 from vision.retrieval.ingest import Ingest, IngestOptions
 from vision.retrieval.models import check_same_model, describe_model
-from vision.retrieval.picture import Picture, Word, path_to_text
+from vision.retrieval.picture import Picture, Word
 from vision.retrieval.query import Content, Query
 from vision.retrieval.search import Search
 from vision.retrieval.summary import IndexSummary
 from vision.store.addresses import create_place, open_place
-from vision.store.fields import PATH
 from vision.store.place import CollectionModel, DecodeMode, IndexPlace, Notes
 from vision.store.push import push
 from vision.store.recall import Recall, measure_recall
@@ -40,8 +39,6 @@ from vision.store.where import Condition
 
 if TYPE_CHECKING:
     from vision.explain import Explanation
-
-PAGE = 256
 
 Progress = Callable[[int, int], None]
 
@@ -212,14 +209,7 @@ class ImageIndex:
         Returns:
             How many files got one, and how many the index does not know.
         """
-        known = 0
-        for paths in pages(captions, PAGE):
-            for row in self._store.find(PATH, [path_to_text(path) for path in paths]):
-                picture = Picture.from_payload(row.payload)
-                lying = [path for path in paths if picture.lies_at(path)]
-                said = dict.fromkeys(captions[path] for path in lying)  # copies may be called alike
-                self._put(replace(picture, caption="\n".join(said)))
-                known += len(lying)
+        known = add_captions(self._store, captions)
         if known:
             self._note(captions=True)
         return known, len(captions) - known
@@ -230,16 +220,9 @@ class ImageIndex:
         Returns:
             How many of the pictures were there to get them.
         """
-        changed, names = 0, dict.fromkeys(self.notes.columns)
-        for page in pages(rows, PAGE):
-            columns = dict(page)
-            for row in self._store.get(list(columns)):
-                picture = Picture.from_payload(row.payload)
-                self._put(replace(picture, columns={**picture.columns, **columns[row.id]}))
-                names |= dict.fromkeys(columns[row.id])
-                changed += 1
+        changed, names = add_columns(self._store, rows)
         if changed:
-            self._note(columns=tuple(names))
+            self._note(columns=tuple(dict.fromkeys(self.notes.columns) | names))
         return changed
 
     # --- what is asked of it ------------------------------------------------------------------------------
@@ -423,9 +406,6 @@ class ImageIndex:
 
     def _roots(self) -> list[Path]:
         return [Path(root) for root in self.notes.roots]
-
-    def _put(self, picture: Picture) -> None:
-        self._store.replace_payload(picture.id, picture.to_payload())
 
     def _note(self, **changes: Any) -> None:
         self._place.write_notes(self.model, replace(self.notes, **changes))

@@ -27,7 +27,7 @@ class TextMemory:
 
     def vectors(self, sentences: Sequence[str]) -> Vectors:
         """Sentences -> vectors (T, E), in the order given."""
-        if not 0 < len(sentences) <= CROWD:
+        if not 0 < len(sentences) < CROWD:
             return self._encode(sentences)
         with self._lock:
             found = {one: self._known[one] for one in sentences if one in self._known}
