@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OSError: the place cannot be written.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    draft = path.with_name(f".{path.stem}.{_mine()}.partial{path.suffix}")
     try:
         yield draft
         draft.replace(path)
@@ -39,7 +40,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     require_new_or_empty(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    draft = path.with_name(f".{path.name}.{_mine()}.partial")
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -65,3 +66,8 @@ def require_new_or_empty(path: str | Path) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         found = f"{path}, which {'holds something' if path.is_dir() else 'is a file'}"
         raise ParameterError("folder to write", must_be="new or empty", got=found, do="choose another place")
+
+
+def _mine() -> str:
+    """A part of a draft's name that no other thread writes under, of this process or another."""
+    return f"{os.getpid()}-{threading.get_native_id()}"

@@ -16,6 +16,7 @@ from data.command_line import run
 
 NEXT = """\
 Try next
+  .venv/bin/vision serve --store {store}   a search page over these pictures
   .venv/bin/vision index ~/Pictures --store my-index   your own pictures
   .venv/bin/vision search "a dog" --store my-index     ask them something
   .venv/bin/vision models                              CLIP and ViT models, where a hub can be reached
@@ -55,7 +56,7 @@ def main() -> None:
     console.print(
         f"One {searched_with.name} in memory answered the queries and looked at the brain slices.\n"
     )
-    print(NEXT)
+    print(NEXT.format(store=options.out / "pictures/index"))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from vision.retrieval import ImageIndex, IngestOptions
 from vision.retrieval.picture import path_to_text, text_to_path
+from vision.store.place import change_notes
 
 
 def paint(path: Path, rgb: tuple[int, int, int], size: tuple[int, int] = (12, 8)) -> None:
@@ -373,3 +375,18 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path,
         assert (
             str(index.add_folder([tmp_path / "photos"])) == f"added 0, unchanged {count}, removed 0, failed 0"
         )
+
+
+def test_what_threads_note_at_the_same_time_is_all_kept(index: Any) -> None:
+    """A search that draws its sample writes notes, too, while another thread indexes."""
+    place, model = index._place, index.model
+
+    def note(field: str) -> None:
+        for number in range(1, 101):
+            change_notes(place, model, **{field: number})
+            assert getattr(place.notes(model), field) == number
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(note, ["sampled_of", "captions", "recall"]))
+    notes = place.notes(model)
+    assert (notes.sampled_of, notes.captions, notes.recall) == (100, 100, 100)

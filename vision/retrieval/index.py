@@ -31,7 +31,7 @@ from vision.retrieval.query import Content, Query
 from vision.retrieval.search import Search
 from vision.retrieval.summary import IndexSummary
 from vision.store.addresses import create_place, open_place
-from vision.store.place import CollectionModel, DecodeMode, IndexPlace, Notes
+from vision.store.place import CollectionModel, DecodeMode, IndexPlace, Notes, change_notes
 from vision.store.push import push
 from vision.store.recall import Recall, measure_recall
 from vision.store.vector_store import StoreFacts, Vectors, VectorStore
@@ -408,7 +408,7 @@ class ImageIndex:
         return [Path(root) for root in self.notes.roots]
 
     def _note(self, **changes: Any) -> None:
-        self._place.write_notes(self.model, replace(self.notes, **changes))
+        change_notes(self._place, self.model, **changes)
 
 
 def _with_total(progress: Progress | None, total: int) -> Callable[[int], None] | None:

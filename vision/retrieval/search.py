@@ -6,6 +6,7 @@ Shape legend: T terms or texts, N sampled pictures, E components of the joint sp
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from vision.retrieval.picture import Picture, path_to_text
 from vision.retrieval.query import Content, Query, combine
 from vision.retrieval.relevance import SAMPLE, Background, relevance
 from vision.store.fields import CAPTION, PATH
-from vision.store.place import IndexPlace
+from vision.store.place import IndexPlace, change_notes
 from vision.store.vector_store import Row, Vectors, VectorStore
 from vision.store.where import Condition, parse_where
 
@@ -37,6 +38,7 @@ class Search:
     def __init__(self, store: VectorStore, encoder: QueryEncoder, place: IndexPlace):
         self.store, self.encoder, self.place = store, encoder, place
         self._background: Background | None = None
+        self._drawing = threading.Lock()
 
     def hits(
         self,
@@ -102,16 +104,20 @@ class Search:
 
     def background(self) -> Background:
         """A sample of the collection: kept beside it, and drawn anew when that has changed much."""
-        if self._background is None:
-            model, size = self.encoder.model, self.store.count()
-            sample_NE = self.place.read_sample(model)
-            notes = self.place.notes(model)
-            if sample_NE is None or abs(size - notes.sampled_of) > DRIFT * max(notes.sampled_of, 1):
-                sample_NE = self._draw()
-                self.place.write_sample(model, sample_NE)
-                self.place.write_notes(model, replace(notes, sampled_of=size))
-            self._background = Background.from_vectors(sample_NE)
-        return self._background
+        with self._drawing:  # one of the threads that search does it for all
+            if self._background is None:
+                self._background = Background.from_vectors(self._sample())
+            return self._background
+
+    def _sample(self) -> Vectors:
+        model, size = self.encoder.model, self.store.count()
+        sample_NE = self.place.read_sample(model)
+        notes = self.place.notes(model)
+        if sample_NE is None or abs(size - notes.sampled_of) > DRIFT * max(notes.sampled_of, 1):
+            sample_NE = self._draw()
+            self.place.write_sample(model, sample_NE)
+            change_notes(self.place, model, sampled_of=size)
+        return sample_NE
 
     def _draw(self) -> Vectors:
         pages = (vectors_NE for _, vectors_NE in self.store.scan_vectors(1024))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
@@ -105,3 +106,12 @@ class IndexPlace(Protocol):
 
     def close(self) -> None:
         """Let other processes in; a second call does nothing."""
+
+
+_noting = threading.Lock()
+
+
+def change_notes(place: IndexPlace, model: CollectionModel, **changes: Any) -> None:
+    """Keep some more of what was learned, by the names of `Notes`; what other threads keep stays."""
+    with _noting:
+        place.write_notes(model, dataclasses.replace(place.notes(model), **changes))
