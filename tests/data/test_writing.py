@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,17 @@ def test_a_killed_process_leaves_the_place_untouched(tmp_path: Path, kind: objec
     assert not place.exists()
     (left,) = tmp_path.iterdir()
     assert left.match(".*.partial*")
+
+
+def test_two_threads_may_write_the_same_file(tmp_path: Path) -> None:
+    place = tmp_path / "notes.json"
+
+    def write(text: str) -> None:
+        with whole_file(place) as draft:
+            draft.write_text(text)
+            both.wait(timeout=60)  # both drafts are there
+
+    both = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, ["one", "two"]))
+    assert contents(tmp_path) in ({"notes.json": "one"}, {"notes.json": "two"})

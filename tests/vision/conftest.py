@@ -1,9 +1,11 @@
-"""A model small enough for unit tests: it sees and understands colours, and nothing else."""
+"""A model small enough for unit tests: it sees and understands colours, and nothing else; and a server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,3 +73,43 @@ def album(tmp_path: Path) -> Path:
         place = folder / "below" if number >= 3 else folder
         Image.new("RGB", (20 + number, 10), rgb).save(place / f"{name}.png")
     return folder
+
+
+# A server in this process
+
+
+@pytest.fixture
+def colour_index(tmp_path: Path, album: Path, colours: ColourEmbedder) -> Iterator[Any]:
+    """The index of the album."""
+    from vision.retrieval import ImageIndex
+
+    with ImageIndex.create(tmp_path / "store", colours) as index:
+        index.add_folder([album])
+        yield index
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Serve an index; gives a client. Its rate has no limit, unless one is given like other limits."""
+    from starlette.testclient import TestClient
+
+    from vision.server.app import create_app
+    from vision.server.options import Limits, ServerOptions
+
+    monkeypatch.setenv("CHIASM_CACHE", str(tmp_path / "cache"))
+    with ExitStack() as running:
+
+        def start(index: Any, *, token: str | None = None, names: Sequence[str] = (), **limits: Any) -> Any:
+            bounds = Limits(**{"rate": 0, **limits})
+            app = create_app(
+                index, ServerOptions(token=token, names=tuple(names), limits=bounds), warm_up=False
+            )
+            return running.enter_context(TestClient(app, "http://127.0.0.1:8765", follow_redirects=False))
+
+        yield start
+
+
+@pytest.fixture
+def client(serve: Callable[..., Any], colour_index: Any) -> Any:
+    """A client of a server of the album."""
+    return serve(colour_index)

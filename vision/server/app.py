@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -20,6 +22,7 @@ from vision.server.places import API
 from vision.server.problems import tell_problems
 from vision.server.rate_limit import with_rate
 from vision.server.routes import classify, collections, explain, jobs, pictures, search, service
+from vision.server.schemas import ProblemDetail
 from vision.server.security_headers import with_headers
 from vision.server.time_limit import with_time_limit
 
@@ -31,14 +34,30 @@ bytes; no path that a caller writes reaches the file system.
 """
 
 
-def create_app(index: ImageIndex, options: ServerOptions, *, warm_up: bool = True) -> ASGIApp:
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The description, and in it the problems, which no route answers with by name."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema["components"]["schemas"]["ProblemDetail"] = ProblemDetail.model_json_schema()
+        return self.openapi_schema or {}
+
+
+def create_app(
+    index: ImageIndex,
+    options: ServerOptions,
+    *,
+    warm_up: bool = True,
+    ending: threading.Event | None = None,
+) -> ASGIApp:
     """A server of the index, which it closes at its end.
 
     Args:
         warm_up: load the model at the start, in the background, instead of at the first picture query.
+        ending: streams of events end when it is set.
     """
     metrics, guard = Metrics(), Guard(options)
-    library = Library(index, options.limits, metrics)
+    library = Library(index, options.limits, metrics, ending)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -47,13 +66,14 @@ def create_app(index: ImageIndex, options: ServerOptions, *, warm_up: bool = Tru
         yield
         library.close()
 
-    app = FastAPI(
+    app = _Api(
         title="Chiasm picture search",
         version=metadata.version("chiasm"),
         description=DESCRIPTION,
         openapi_url=f"{API}/openapi.json",
         docs_url=None,  # both of FastAPI's pages fetch their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # what is written otherwise is another place, where nothing is
         lifespan=lifespan,
     )
     app.state.library, app.state.guard, app.state.page = library, guard, page_files.read_page()

@@ -36,7 +36,7 @@ def with_body_limit(app: ASGIApp, limits: Limits) -> ASGIApp:
 async def _read_body(scope: Scope, receive: Receive, most: int, timeout_s: float) -> bytes | None:
     """The whole body; None where the client has gone."""
     stated = Headers(scope=scope).get("content-length", "0")
-    if stated.isdigit() and int(stated) > most:
+    if stated.isdecimal() and int(stated) > most:
         raise Problem("too-large", f"The body must be at most {most:,} bytes, got {int(stated):,}.")
     parts, size = [], 0
     try:

@@ -27,7 +27,8 @@ COOKIE = "chiasm_session"
 COOKIE_DAYS = 30
 READING = ("GET", "HEAD", "OPTIONS")
 # What the page for signing in is made of; nothing in it is about the pictures.
-OPEN = (SIGN_IN, SESSION, "/page/sign-in.js", "/page/style.css", "/page/mark.svg")
+PAGE = ("sign-in.js", "api.js", "element.js", "theme.js", "style.css", "mark.svg")
+OPEN = (SIGN_IN, SESSION, *(f"/page/{name}" for name in PAGE))
 
 
 class Guard:
@@ -85,10 +86,7 @@ class Guard:
         return Problem("unauthorised", detail, headers={"WWW-Authenticate": "Bearer"}).response()
 
     def _is_our_name(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        name = _name_of(host)
         address = as_address(name)
         if address is None:
             return name in self._names
@@ -97,7 +95,7 @@ class Guard:
 
     def _is_of_another_site(self, scope: Scope, headers: Headers, host: str) -> bool:
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _host_of(origin) != host.lower():
             return True
         if headers.get("sec-fetch-site", "none") not in ("cross-site", "same-site"):
             return False
@@ -114,6 +112,23 @@ class Guard:
 
     def _session(self) -> str:
         return hmac.new(self._secret, (self._token or "").encode(), hashlib.sha256).hexdigest()
+
+
+def _name_of(host: str) -> str:
+    """`Host`, without its port; nothing where it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        return (parts.hostname or "") if parts.netloc == host and "@" not in host else ""
+    except ValueError:
+        return ""
+
+
+def _host_of(origin: str) -> str:
+    """What `Host` says to a page of that origin; nothing where there is no such page."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _equal(given: str, wanted: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from data.errors import ChiasmError
 from vision.retrieval import ImageIndex, IndexSummary
 from vision.server.problems import Problem
 from vision.server.schemas import Job, JobFailure, JobSummary
+from vision.server.words import words_of
 
 REMEMBERED = 20
 FAILURES = 200  # files that a summary lists
@@ -34,6 +36,7 @@ class Jobs:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job")
         self._cancelled: set[str] = set()
+        self._lock = threading.Lock()
 
     def start(self, *, prune: bool) -> Job:
         """Begin one.
@@ -76,8 +79,7 @@ class Jobs:
 
     def cancel(self, id: str) -> Job:
         """Ask one to end; it does before the next picture, and keeps what it has done."""
-        job = self.get(id)
-        if job.state == "running":
+        if self.get(id).state == "running":
             self._cancelled.add(id)
             self._update(id, stage="stopping")
         return self._jobs[id]
@@ -99,7 +101,7 @@ class Jobs:
         except _CancelledError:
             end = {"state": "cancelled", "stage": "cancelled"}
         except ChiasmError as error:
-            end = {"state": "failed", "stage": "failed", "detail": str(error)}
+            end = {"state": "failed", "stage": "failed", "detail": words_of(str(error))}
         except Exception as error:  # a bug must not leave a job that runs for ever
             log.error("a bug in an update", exc_info=error)
             detail = "An error that nobody expected; the server's log has more."
@@ -117,7 +119,9 @@ class Jobs:
 
     def _update(self, id: str, **changes: object) -> None:
         # Replaced, never changed: whoever reads one in another thread has a whole one.
-        self._jobs[id] = self._jobs[id].model_copy(update=changes)
+        with self._lock:
+            if self._jobs[id].ended_at is None:  # it may have ended just before it was to be cancelled
+                self._jobs[id] = self._jobs[id].model_copy(update=changes)
 
 
 class _CancelledError(Exception):
@@ -125,7 +129,9 @@ class _CancelledError(Exception):
 
 
 def _summary(summary: IndexSummary) -> JobSummary:
-    failed = [JobFailure(path=str(path), reason=reason) for path, reason in summary.failed[:FAILURES]]
+    failed = [
+        JobFailure(path=words_of(path), reason=words_of(reason)) for path, reason in summary.failed[:FAILURES]
+    ]
     return JobSummary(
         added=summary.added,
         changed=summary.changed,

@@ -1,13 +1,14 @@
 """What a running server has: the index, threads to work in, and what is kept between requests.
 
-Everything that takes time goes into a thread: searches into a few, the text tower, the model, labels and
-pictures into their own, so that none of these keeps the others waiting. A request that is given up leaves its
-thread to finish.
+Everything that takes time goes into a thread: searches into a few, the text tower, the model, labels,
+pictures and uploads into their own, so that none of these keeps the others waiting. A request that is given
+up leaves its thread to finish.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -31,19 +32,23 @@ from vision.server.uploads import Uploads
 from vision.store.vector_store import StoreFacts
 
 CLASSIFIERS = 16  # that are kept
-THREADS = {"search": 4, "texts": 1, "model": 1, "labels": 1, "pictures": 2}
+THREADS = {"search": 4, "texts": 1, "model": 1, "labels": 1, "pictures": 2, "uploads": 2}
 
-Work = Literal["search", "texts", "model", "labels", "pictures"]
+Work = Literal["search", "texts", "model", "labels", "pictures", "uploads"]
 ModelState = Literal["not loaded", "loading", "ready", "failed"]
+log = logging.getLogger("chiasm.server")
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Library:
-    """An open index and all that serves it; `close` it in the end."""
+    """An open index and all that serves it; `close` it in the end, which sets `ending`."""
 
-    def __init__(self, index: ImageIndex, limits: Limits, metrics: Metrics):
+    def __init__(
+        self, index: ImageIndex, limits: Limits, metrics: Metrics, ending: threading.Event | None = None
+    ):
         self.index, self.limits, self.metrics = index, limits, metrics
+        self.ending = ending or threading.Event()
         self.model_state: ModelState = "not loaded"
         self._threads = {
             work: ThreadPoolExecutor(count, thread_name_prefix=work) for work, count in THREADS.items()
@@ -53,7 +58,7 @@ class Library:
         self.thumbnails = Thumbnails(cache_folder() / "thumbnails", limits.thumbnails_bytes)
         self.jobs = Jobs(index, self._forget)
         self._classifiers: OrderedDict[Any, tuple[Classifier, NoneRule]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._counting = threading.Lock(), threading.Lock()
         self._facets: Facets | None = None
         self._facts: StoreFacts | None = None
         self._recall: str | None = None
@@ -79,7 +84,7 @@ class Library:
 
     def facets(self) -> Facets:
         """What the pictures can be told apart by, counted once until the index changes."""
-        with self._lock:
+        with self._counting:  # searches, which need the other lock, do not wait for it
             if self._facets is None:
                 self._facets = self.index.facets()
             return self._facets
@@ -106,6 +111,7 @@ class Library:
 
     def close(self) -> None:
         """End what is under way, and close the index."""
+        self.ending.set()
         self.jobs.close()
         for threads in self._threads.values():
             threads.shutdown(wait=True, cancel_futures=True)
@@ -115,11 +121,13 @@ class Library:
         self.model_state = "loading"
         try:
             _ = self.index.backbone
-        except ChiasmError:
+        except Exception as error:
             self.model_state = "failed"  # whoever needs it is told why
+            if not isinstance(error, ChiasmError):
+                log.error("a bug while the model was loaded", exc_info=error)
         else:
             self.model_state = "ready"
 
     def _forget(self) -> None:
-        with self._lock:
+        with self._counting, self._lock:
             self._facets = self._facts = None

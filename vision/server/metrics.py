@@ -60,7 +60,8 @@ class Metrics:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            status, began = 500, time.perf_counter()
+            status: int | None = None  # nobody is answered who has gone meanwhile
+            began = time.perf_counter()
 
             async def sending(message: Message) -> None:
                 nonlocal status
@@ -71,8 +72,12 @@ class Metrics:
             with self.at_work.track_inprogress():
                 try:
                     await app(scope, receive, sending)
+                except Exception:
+                    status = status or 500
+                    raise
                 finally:
-                    self._count(scope, status, time.perf_counter() - began)
+                    if status is not None:
+                        self._count(scope, status, time.perf_counter() - began)
 
         return layer
 

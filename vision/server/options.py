@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from data.errors import ParameterError
 
 FEWEST_TOKEN_CHARACTERS = 16
+MAKE_ONE = "make one with `python -c 'import secrets; print(secrets.token_urlsafe())'`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,8 @@ class ServerOptions:
         limits: see there.
 
     Raises:
-        ParameterError: an address that others can reach and no token, or a token that is easily guessed.
+        ParameterError: an address that others can reach and no token, or a token that is easily guessed or
+            that no header can hold.
     """
 
     host: str = "127.0.0.1"
@@ -77,8 +79,12 @@ class ServerOptions:
                 "token",
                 must_be=f"at least {FEWEST_TOKEN_CHARACTERS} characters",
                 got=f"{len(self.token)}",
-                do="make one with `python -c 'import secrets; print(secrets.token_urlsafe())'`",
+                do=MAKE_ONE,
             )
+        # Anything else would not come through a header as it was meant.
+        if self.token is not None and not all("!" <= letter <= "~" for letter in self.token):
+            must_be = "letters, digits and signs of ASCII, without spaces"
+            raise ParameterError("token", must_be=must_be, got="others", do=MAKE_ONE)
 
 
 def is_loopback(host: str) -> bool:

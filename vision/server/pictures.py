@@ -7,7 +7,6 @@ else gets out.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from vision.retrieval import picture as retrieved
 from vision.server import schemas
 from vision.server.library import Library
 from vision.server.problems import Problem
+from vision.server.words import words_of
 
 
 def known_picture(library: Library, id: str) -> retrieved.Picture:
@@ -87,8 +87,3 @@ def describe_picture(id: str, picture: retrieved.Picture, paths: Sequence[Path])
         caption=picture.caption,
         columns=dict(picture.columns),
     )
-
-
-def words_of(path: Path | str) -> str:
-    """As text that JSON can hold: bytes that are no text become escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -20,6 +20,7 @@ from data.errors import (
     MissingDependencyError,
     ParameterError,
 )
+from vision.server.places import API
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -129,8 +130,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     name = _NAMES.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
-    detail = f"Nothing is at {request.url.path}." if name == "not-found" else str(error.detail)
-    return Problem(name, detail, headers=error.headers).response()
+    detail = f"Nothing is at {request.url.path}" if name == "not-found" else str(error.detail).rstrip(".")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(request) or headers.get("Allow", "")
+    return Problem(name, f"{detail}.", headers=headers).response()
+
+
+def _allowed(request: Request) -> str:
+    """All methods of a place, each of which has a route of its own; nothing where none is described."""
+    pattern = getattr(request.scope.get("route"), "path", "")
+    described = request.app.openapi()["paths"].get(f"{API}{pattern}", {})
+    return ", ".join(sorted(method.upper() for method in described))
 
 
 async def _bug(request: Request, error: Exception) -> Response:

@@ -37,19 +37,20 @@ Handle = Annotated[str, StringConstraints(pattern=r"^[\w-]{1,64}$")]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[\w=-]{1,200}$")]
 Cut = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 K = Annotated[int, Field(ge=1, le=K_MOST)]
+Id = Annotated[UUID, Field(strict=False)]  # JSON writes it as text
 
 
 class Said(BaseModel):
-    """What a caller says: nothing that is not known is passed over."""
+    """What a caller says: nothing that is not known is passed over, and no "5" taken for a 5."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Term(Said):
     """One thing to look for: words, a picture of the index, or one that was sent."""
 
     text: Words | None = Field(None, examples=["a dog on a beach"])
-    id: UUID | None = Field(None, description="A picture of the index.")
+    id: Id | None = Field(None, description="A picture of the index.")
     upload: Handle | None = Field(None, description="A picture that was sent before.")
     weight: float = Field(1.0, ge=-100, le=100, allow_inf_nan=False, description="Below 0: taken away.")
 
@@ -61,7 +62,7 @@ class Term(Said):
 
 
 Terms = Annotated[list[Term], Field(max_length=TERMS_MOST)]
-Ids = Annotated[list[UUID], Field(max_length=TERMS_MOST)]
+Ids = Annotated[list[Id], Field(max_length=TERMS_MOST)]
 
 
 class SearchRequest(Said):
@@ -112,7 +113,7 @@ class Picture(BaseModel):
     lat: float | None = None
     lon: float | None = None
     caption: str | None = None
-    columns: dict[str, str | int | float] = {}
+    columns: dict[str, str | int | float | None] = Field({}, description="Null: none of the labels.")
     score: float | None = Field(None, description="Cosine with the query.")
     relevance: float | None = Field(None, description="Probability that it is what was meant.")
     by_caption: bool = Field(False, description="Whether its caption holds words of the query.")
@@ -148,7 +149,7 @@ class ClassifyRequest(Said):
     )
 
     labels: list[Label] = Field(min_length=2, max_length=LABELS_MOST)
-    ids: list[UUID] = Field(min_length=1, max_length=IDS_MOST)
+    ids: list[Id] = Field(min_length=1, max_length=IDS_MOST)
     none: bool = Field(False, description="None of these, where no label stands out from unrelated ones.")
     templates: Literal["simple", "imagenet"] = "simple"
 
@@ -177,7 +178,7 @@ class ExplainRequest(Said):
         json_schema_extra={"examples": [{"id": EXAMPLE_ID, "terms": [{"text": "a dog"}]}]},
     )
 
-    id: UUID | None = None
+    id: Id | None = None
     upload: Handle | None = None
     terms: list[Term] = Field(min_length=1, max_length=TERMS_MOST)
     method: Handle | None = Field(None, description="One of the answer's `methods`; null for the best.")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from vision.retrieval import Query
 from vision.retrieval.hits import live_paths, passes
-from vision.server.cursors import read_cursor, write_cursor
+from vision.server.cursors import Mark, read_cursor, write_cursor
 from vision.server.library import Library
 from vision.server.pictures import describe_hit, describe_picture
 from vision.server.problems import Problem
@@ -68,11 +68,15 @@ def _ranked(library: Library, request: SearchRequest, without: str | None) -> di
         raise Problem("unprocessable", f"cursor must lead to one of the first {DEPTH:,} pictures.")
     k = min(request.k, DEPTH - offset)
     query = build_query(library, request.terms, request.more_like, request.less_like)
-    found = library.index.search(query, k, where=request.where, captions=request.captions, offset=offset)
-    others = [hit for hit in found if hit.id != without]
+    # Where the one to leave out stands is not known before: ranks are counted without it from the first on.
+    first, more = (offset, 0) if without is None else (0, offset + 1)
+    found = library.index.search(
+        query, k + more, where=request.where, captions=request.captions, offset=first
+    )
+    others = [hit for hit in found if hit.id != without][offset - first :][:k]
     shown = [hit for hit in others if passes(hit, request.cut)]
     # Ranked by relevance as they are, pages end with the first that has nothing to show.
-    is_last = len(found) < k or not shown or offset + k >= DEPTH
+    is_last = len(others) < k or not shown or offset + k >= DEPTH
     return {
         "pictures": [describe_hit(hit) for hit in shown],
         "next": None if is_last else write_cursor(offset + k, key),
@@ -82,10 +86,10 @@ def _ranked(library: Library, request: SearchRequest, without: str | None) -> di
 
 def _browsed(library: Library, request: SearchRequest) -> dict[str, Any]:
     key = _identity(library, request)
-    after = read_cursor(request.cursor, key, str) if request.cursor else None
+    after = str(_as_id(read_cursor(request.cursor, key, str))) if request.cursor else None
     pictures: list[Picture] = []
     last: str | None = None
-    for id, picture in library.index.browse(request.where, after=None if after is None else str(after)):
+    for id, picture in library.index.browse(request.where, after=after):
         if len(pictures) == request.k:
             last = pictures[-1].id
             break
@@ -96,6 +100,13 @@ def _browsed(library: Library, request: SearchRequest) -> dict[str, Any]:
         "next": None if last is None else write_cursor(last, key),
         "left_out": 0,
     }
+
+
+def _as_id(mark: Mark) -> UUID:
+    try:
+        return UUID(f"{mark}")
+    except ValueError:
+        raise Problem("unprocessable", "cursor must be `next` of a page of this very query.") from None
 
 
 def _identity(library: Library, request: SearchRequest) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +38,15 @@ def url_of(listening: socket.socket, host: str) -> str:
     return f"http://{shown}:{listening.getsockname()[1]}/"
 
 
-def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Answer until the process is told to end; `ready` is called once it answers."""
+def serve(
+    app: ASGIApp, listening: socket.socket, ready: Callable[[], None], ending: threading.Event | None = None
+) -> None:
+    """Answer until the process is told to end.
+
+    Args:
+        ready: called once it answers.
+        ending: set when the end begins, as streams would otherwise be waited for.
+    """
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -48,14 +56,18 @@ def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None]) -> 
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",
     )
-    _Server(config, ready).run(sockets=[listening])
+    _Server(config, ready, ending or threading.Event()).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: threading.Event):
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._ending = ready, ending
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        self._ending.set()
+        await super().shutdown(sockets)

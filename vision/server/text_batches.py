@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
-MOST = 256  # sentences in one call
+MOST = 128  # sentences in one call; so few are remembered
 
 Encode = Callable[[list[str]], object]
 Watch = Callable[[int], None]

@@ -51,7 +51,8 @@ class Thumbnails:
         data = thumbnail(file, side)
         with suppress(OSError), self._lock:  # it saves time and nothing else
             path = self._path(file.content, side)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # others may not see the pictures
+            path.parent.mkdir(exist_ok=True)
             with whole_file(path) as draft:
                 draft.write_bytes(data)
             self._written += 1

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from vision.server.library import Library
-from vision.server.pictures import words_of
 from vision.server.problems import Problem
 from vision.server.routes.needs import TheLibrary, problems
 from vision.server.schemas import Collection, Collections, Facets, FacetValue
+from vision.server.words import words_of
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 Key = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", examples=["0f3a5c7e9b1d2f4a"])]

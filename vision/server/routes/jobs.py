@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
-from vision.server.jobs import Jobs
-from vision.server.routes.needs import TheLibrary, content, problems
+from vision.server.library import Library
+from vision.server.routes.needs import TheLibrary, problems
 from vision.server.schemas import Job, JobList, JobRequest
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", examples=["9f86d081884c7d65"])]
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["progress", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Job"},
+        },
+    },
+    "required": ["event", "data"],
+}
+# Before version 3.2 of OpenAPI the schema of such a stream is that of one event.
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "`progress` events and one `end`, each with the update as JSON.",
+        "content": {"text/event-stream": {"schema": EVENT}},
+    }
+}
 LOOK_S = 0.2  # between two looks at a job
 SILENCE_S = 15.0  # after which a stream says that it is still there
 
@@ -56,20 +75,19 @@ async def cancel_job(library: TheLibrary, id: JobId) -> Job:
     "/{id}/events",
     summary="Follow an update",
     response_class=StreamingResponse,
-    responses=content("text/event-stream", "`progress` events and one `end`, each with the update as JSON.")
-    | problems("not-found", "unprocessable"),
+    responses=EVENTS | problems("not-found", "unprocessable"),
 )
 async def follow_job(library: TheLibrary, id: JobId) -> StreamingResponse:
-    """Server-sent events until it is over."""
+    """Server-sent events until it is over, or the server ends."""
     library.jobs.get(id)
-    return StreamingResponse(_events(library.jobs, id), media_type="text/event-stream")
+    return StreamingResponse(_events(library, id), media_type="text/event-stream")
 
 
-async def _events(jobs: Jobs, id: str) -> AsyncIterator[str]:
+async def _events(library: Library, id: str) -> AsyncIterator[str]:
     said: Job | None = None
     silent_s = 0.0
-    while True:
-        job = jobs.get(id)
+    while not library.ending.is_set():
+        job = library.jobs.get(id)
         if job is not said:
             said, silent_s = job, 0.0
             name = "progress" if job.state == "running" else "end"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
+from pydantic import BeforeValidator
 
 from vision.retrieval.embedder import embed_pixels
 from vision.retrieval.hits import live_paths
@@ -16,14 +16,17 @@ from vision.server.library import Library
 from vision.server.problems import Problem
 from vision.server.routes.needs import PictureId, TheLibrary, content, problems
 from vision.server.schemas import Picture, Upload
-from vision.server.thumbnails import thumbnail
+from vision.server.thumbnails import SIDES, thumbnail
 from vision.server.uploads import EXPIRES_S, decode_upload
+from vision.server.words import words_of
 
 router = APIRouter(tags=["pictures"])
 # A thumbnail of an identifier never changes: the identifier is a hash of the picture.
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
-Side = Literal[160, 320, 640, 1280, 2560]
+# Parameters of a query are texts, which no literal number is equal to.
+NUMBERS = {f"{side}": side for side in SIDES}
+Side = Annotated[Literal[160, 320, 640, 1280, 2560], BeforeValidator(lambda side: NUMBERS.get(side, side))]
 UploadId = Annotated[str, Path(pattern=r"^[\w-]{1,64}$", examples=["Zk3v8qkT0mJx1uYw5bQe7A"])]
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -65,7 +68,7 @@ async def download_original(library: TheLibrary, id: PictureId) -> Response:
     """The file's bytes, to be saved: browsers are told not to show them."""
     picture = await library.run("search", pictures.known_picture, library, str(id))
     file = await library.run("pictures", pictures.read_file, picture)
-    name = quote(PurePath(pictures.words_of(file.path.name)).name)
+    name = quote(words_of(file.path.name))
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
     return Response(file.data, media_type="application/octet-stream", headers=headers)
 
@@ -86,7 +89,7 @@ async def send_picture(library: TheLibrary, request: Request) -> Upload:
         decode=library.index.model.decode,
         most_pixels=library.limits.upload_pixels,
     )
-    picture, pixels_CHW = await library.run("pictures", decode_upload, data, reader)
+    picture, pixels_CHW = await library.run("uploads", decode_upload, data, reader)
     vectors_1E = await library.run("model", embed_pixels, embedder, pixels_CHW[None])
     upload = library.uploads.add(data, picture, vectors_1E[0])
     return Upload(
