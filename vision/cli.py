@@ -9,6 +9,7 @@ from vision.commands.classify import classify
 from vision.commands.demo import demo
 from vision.commands.duplicates import duplicates
 from vision.commands.evaluate import evaluate
+from vision.commands.explain import explain
 from vision.commands.finetune import finetune
 from vision.commands.index import index
 from vision.commands.models import models
@@ -32,6 +33,7 @@ for command in (
     classify,
     evaluate,
     finetune,
+    explain,
     duplicates,
     optimize,
     push,

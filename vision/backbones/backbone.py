@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from data.errors import ParameterError
 from vision.backbones.preprocess import Preprocess
+from vision.backbones.spatial import SpatialLayout, TokenLayout
 from vision.backbones.trunk import Trunk
 
 
@@ -150,9 +151,38 @@ class Backbone(nn.Module, ABC):
         Pictures of other sizes than `image_size` are fine (whole patches, where the model has patches).
         """
 
-    @abstractmethod
     def encode_image(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Preprocessed pixels (B, C, H, W) -> unit vectors (B, E), fp32, no gradient."""
+        with torch.no_grad():
+            return self.image_vectors(pixels_BCHW)
+
+    def image_vectors(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """`encode_image`, differentiable: pixels (B, C, H, W) -> unit vectors (B, E), fp32."""
+        return self.pool(self.spatial(pixels_BCHW))
+
+    @abstractmethod
+    def spatial(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, C, H, W) -> the features that the tower pools, in `spatial_layout`; differentiable."""
+
+    @abstractmethod
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """What `spatial` gives -> unit vectors (B, E), fp32; differentiable.
+
+        Tokens may be fewer or more than a picture's, as long as the prefix is there.
+        """
+
+    def pool_softly(self, features: torch.Tensor) -> torch.Tensor:
+        """`pool` without hard choices, where it has any: what gradients are taken of. (B, E)."""
+        return self.pool(features)
+
+    @property
+    def spatial_layout(self) -> SpatialLayout | None:
+        """How the features of `spatial` lie over the picture; None where that cannot be told."""
+        if self._trunk is None:
+            return None
+        (height, width), (patch_height, patch_width) = self.image_size, self._trunk.patch_size
+        grid = (height // patch_height, width // patch_width)
+        return TokenLayout(prefix=self._trunk.prefix.shape[1], grid=grid)
 
     def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
         """Sentences -> unit vectors (B, E) in the space of `encode_image`, fp32, no gradient.

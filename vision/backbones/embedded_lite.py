@@ -28,6 +28,7 @@ from vision.backbones import open_clip_data
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.minilm import WIDTH, MiniLM
 from vision.backbones.preprocess import Preprocess
+from vision.backbones.spatial import MapLayout, SpatialLayout
 from vision.backbones.weights import check
 
 TOP_CLASSES = 10
@@ -140,12 +141,30 @@ class EmbeddedLite(Backbone):
     @torch.no_grad()
     def class_posterior(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Preprocessed pixels (B, C, H, W) -> probabilities (B, 1000) of the ImageNet classes."""
-        logits_BY: torch.Tensor = self.classifier(self._channels_last(pixels_BCHW))
-        return logits_BY.float().softmax(dim=1)
+        return self._posterior(self.spatial(pixels_BCHW))
 
-    def encode_image(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pixels (B, C, H, W) -> unit vectors (B, E) among the sentences', fp32, no gradient."""
-        return conse(self.class_posterior(pixels_BCHW), self.class_vectors.to(self.device), TOP_CLASSES)
+    def spatial(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, C, H, W) -> the classifier's last maps (B, F, rows, columns); differentiable."""
+        maps_BFRC: torch.Tensor = self.classifier.forward_features(self._channels_last(pixels_BCHW))
+        return maps_BFRC
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """Maps (B, F, rows, columns) -> unit vectors (B, E) among the sentences', fp32; differentiable."""
+        return conse(self._posterior(features), self.class_vectors.to(self.device), TOP_CLASSES)
+
+    def pool_softly(self, features: torch.Tensor) -> torch.Tensor:
+        """`pool` with all classes. (B, E).
+
+        A class that is not among the first ten has no gradient in `pool`, though more of it in the picture
+        would raise the cosine: what is named may stand beside something that the classifier is surer of.
+        """
+        posterior_BY = self._posterior(features)
+        return unit(posterior_BY @ self.class_vectors.to(self.device))
+
+    @property
+    def spatial_layout(self) -> SpatialLayout:
+        """Maps, channels first."""
+        return MapLayout()
 
     def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
         """Sentences -> unit vectors (B, E), fp32, no gradient."""
@@ -203,6 +222,10 @@ class EmbeddedLite(Backbone):
         except (OSError, SafetensorError):
             pass
         return vectors
+
+    def _posterior(self, maps_BFRC: torch.Tensor) -> torch.Tensor:
+        logits_BY: torch.Tensor = self.classifier.forward_head(maps_BFRC)
+        return logits_BY.float().softmax(dim=1)
 
     def _settled(self, half: torch.nn.Module) -> torch.nn.Module:
         return half.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)

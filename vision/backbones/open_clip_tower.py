@@ -16,6 +16,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.open_clip_text import build_tokenizer
 from vision.backbones.preprocess import Preprocess
+from vision.backbones.spatial import MapLayout, SpatialLayout, timm_layout
 from vision.backbones.timm_vit import TimmTrunk
 from vision.backbones.trunk import Trunk
 
@@ -110,18 +111,40 @@ class OpenClipBackbone(Backbone):
 
         Towers that are neither ViTs nor timm models (ResNets) pool and project in one; theirs are projected.
         """
-        return self._features(pixels_BCHW).float()
+        return self._pooled(self.spatial(pixels_BCHW)).float()
 
-    @torch.no_grad()
-    def encode_image(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pixels (B, C, H, W) -> unit vectors (B, E), fp32, no gradient."""
-        features_BF = self._features(pixels_BCHW)
+    def spatial(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, C, H, W) -> tokens or maps before pooling; differentiable."""
+        pixels_BCHW = self._as_input(pixels_BCHW)
+        tower = self.model.visual
+        features: torch.Tensor
+        if self._trunk is not None:
+            features = self._trunk.picture_tokens(pixels_BCHW)
+        elif isinstance(tower, TimmModel):
+            features = tower.trunk.forward_features(pixels_BCHW)
+        else:
+            features = tower.stem(pixels_BCHW)
+            for layer in (tower.layer1, tower.layer2, tower.layer3, tower.layer4):
+                features = layer(features)
+        return features
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """Tokens or maps -> unit vectors (B, E), fp32; differentiable."""
+        features_BF = self._pooled(features)
         tower = self.model.visual
         if isinstance(tower, VisionTransformer):
             features_BF = features_BF if tower.proj is None else features_BF @ tower.proj
         elif isinstance(tower, TimmModel):
             features_BF = tower.head(features_BF)
         return unit(features_BF)
+
+    @property
+    def spatial_layout(self) -> SpatialLayout | None:
+        """How the features of `spatial` lie over the picture."""
+        if self._trunk is not None:
+            return super().spatial_layout
+        tower = self.model.visual
+        return timm_layout(tower.trunk) if isinstance(tower, TimmModel) else MapLayout()
 
     @torch.no_grad()
     def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
@@ -141,21 +164,20 @@ class OpenClipBackbone(Backbone):
             )
         return self._tokenizer
 
-    def _features(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-        pixels_BCHW = self._as_input(pixels_BCHW)
+    def _pooled(self, features: torch.Tensor) -> torch.Tensor:
+        """What `spatial` gives -> features (B, F) before the projection."""
         tower = self.model.visual
         features_BF: torch.Tensor
-        if isinstance(tower, VisionTransformer) and self._trunk is not None:
-            tokens_BND = self._trunk.picture_tokens(pixels_BCHW)
-            features_BF = _pool(tower, tokens_BND)
-        elif isinstance(tower, TimmModel) and self._trunk is not None:
-            features_BF = tower.trunk.forward_head(self._trunk.picture_tokens(pixels_BCHW))
+        if isinstance(tower, VisionTransformer):
+            features_BF = _pool_tokens(tower, features)
+        elif isinstance(tower, TimmModel):
+            features_BF = tower.trunk.forward_head(features)
         else:
-            features_BF = tower.trunk(pixels_BCHW) if isinstance(tower, TimmModel) else tower(pixels_BCHW)
+            features_BF = tower.attnpool(features)
         return features_BF
 
 
-def _pool(tower: VisionTransformer, tokens_BND: torch.Tensor) -> torch.Tensor:
+def _pool_tokens(tower: VisionTransformer, tokens_BND: torch.Tensor) -> torch.Tensor:
     """What `VisionTransformer._pool` does after the final norm, which the trunk has already applied."""
     pooled_BF: torch.Tensor
     if tower.attn_pool is not None or tower.final_ln_after_pool:

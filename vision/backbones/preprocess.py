@@ -94,6 +94,16 @@ class Preprocess:
             )[0]
         return np.ascontiguousarray(self._cropped_or_padded(resized_CHW).numpy())
 
+    def seen_box(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of what the model sees of a picture of that size, as fractions of it.
+
+        Below 0 and above 1 where the picture is padded; 0, 0, 1, 1 where all of it fills the model's field.
+        """
+        rows, columns = self._resized(height, width)
+        top, bottom = _seen_span(rows, self.size[0])
+        left, right = _seen_span(columns, self.size[1])
+        return left, top, right, bottom
+
     def normalise(self, pixels_CHW: torch.Tensor) -> torch.Tensor:
         """Pixels (..., 3, H, W) of type uint8 -> float32, scaled and normalised, on the same device."""
         mean, std = (
@@ -151,6 +161,13 @@ class Preprocess:
             pixels_CHW = padded_CHW
         top, left = round((pixels_CHW.shape[1] - height) / 2), round((pixels_CHW.shape[2] - width) / 2)
         return pixels_CHW[:, top : top + height, left : left + width]
+
+
+def _seen_span(resized: int, seen: int) -> tuple[float, float]:
+    """First and last pixel that are seen along one side, as fractions of it; rounded as the crop is."""
+    padded = max(0, seen - resized)
+    start = round((resized + padded - seen) / 2) - padded // 2
+    return start / resized, (start + seen) / resized
 
 
 def _plain(value: object) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 from data.errors import ParameterError, UnknownNameError, nearest
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.preprocess import Preprocess
+from vision.backbones.spatial import SpatialLayout, timm_layout
 from vision.backbones.trunk import Trunk
 from vision.backbones.weights import fetch, timm_files, unfit
 
@@ -98,17 +99,25 @@ class TimmBackbone(Backbone):
     @torch.no_grad()
     def image_features(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Pixels (B, C, H, W) -> the model's pooled features (B, D), fp32, no gradient."""
-        pixels_BCHW = self._as_input(pixels_BCHW)
-        if self._trunk is not None:
-            tokens_BND = self._trunk.picture_tokens(pixels_BCHW)
-        else:
-            tokens_BND = self.model.forward_features(pixels_BCHW)
-        features_BD: torch.Tensor = self.model.forward_head(tokens_BND, pre_logits=True)
+        features_BD: torch.Tensor = self.model.forward_head(self.spatial(pixels_BCHW), pre_logits=True)
         return features_BD.float()
 
-    def encode_image(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-        """Preprocessed pixels (B, C, H, W) -> unit vectors (B, D), fp32, no gradient."""
-        return unit(self.image_features(pixels_BCHW))
+    def spatial(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, C, H, W) -> tokens or maps before pooling; differentiable."""
+        pixels_BCHW = self._as_input(pixels_BCHW)
+        if self._trunk is not None:
+            return self._trunk.picture_tokens(pixels_BCHW)
+        features: torch.Tensor = self.model.forward_features(pixels_BCHW)
+        return features
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """Tokens or maps -> unit vectors (B, D), fp32; differentiable."""
+        return unit(self.model.forward_head(features, pre_logits=True))
+
+    @property
+    def spatial_layout(self) -> SpatialLayout | None:
+        """How the features of `spatial` lie over the picture."""
+        return timm_layout(self.model) if self._trunk is None else super().spatial_layout
 
 
 def build_timm(

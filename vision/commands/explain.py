@@ -1,0 +1,134 @@
+"""`vision explain`: what in a picture speaks for a description."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from data.errors import BadFileError, FingerprintMismatchError, ParameterError
+from vision.commands.options import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from vision.backbones import Backbone
+    from vision.explain import Explanation
+    from vision.store.place import CollectionModel
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(help="The picture.")],
+    text: Annotated[str, typer.Argument(help="The description, as in a search.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the picture with its heat (.png, .jpg or .webp)."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"Model name; {DEFAULT_MODEL} by default.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Instead: the model of this index, and its way of decoding.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="How; by default the best that the model has.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the map.")] = False,
+) -> None:
+    """Show what in a picture speaks for a description, and so why a search finds it."""
+    from vision.console import note
+
+    _check(text, output, model, store)
+    made_by = _stored(store) if store is not None else None
+    with note(f"Explaining with {made_by.name if made_by else model or DEFAULT_MODEL}"):
+        backbone = _load(made_by.name if made_by else model or DEFAULT_MODEL, made_by, store)
+        picture_HWC = _pixels(image, backbone, fast=made_by is not None and made_by.decode == "fast")
+        from vision.explain import explain as explained
+
+        target_E = backbone.encode_text([text]).cpu().numpy()[0]
+        found = explained(backbone, picture_HWC, target_E, method=method)
+    if output is not None:
+        _save(found, picture_HWC, output)
+    typer.echo(json.dumps(_fields(found), indent=2) if as_json else _line(found, output))
+
+
+def _check(text: str, output: Path | None, model: str | None, store: str | None) -> None:
+    """What can be said before anything is loaded."""
+    if not text.strip():
+        raise ParameterError("text", must_be="some words", got="an empty text")
+    if store is not None and model is not None:
+        do = "leave --model out: an index remembers its own"
+        raise ParameterError("--model", must_be="without --store", got=model, do=do)
+    if output is not None:
+        from vision.retrieval.sheet import FORMATS
+
+        if output.suffix.lower() not in FORMATS:
+            raise ParameterError("--output", must_be=f"a {', '.join(FORMATS)} file", got=repr(str(output)))
+
+
+def _stored(store: str) -> CollectionModel:
+    from vision.store.addresses import stored_model
+
+    made_by = stored_model(store)
+    if made_by is None:
+        raise BadFileError("store", must_be="a folder with an index", got="nothing there", path=store)
+    return made_by
+
+
+def _load(name: str, made_by: CollectionModel | None, store: str | None) -> Backbone:
+    """The model in fp32; of an index, only if it is still the one that made it."""
+    from vision.backbones import load_backbone
+
+    backbone = load_backbone(name)
+    if made_by is not None and made_by.fingerprint.partition("+")[0] != backbone.fingerprint:
+        raise FingerprintMismatchError(
+            "model",
+            must_be=f"the one that made the index ({made_by.fingerprint})",
+            got=f"{name} ({backbone.fingerprint})",
+            do="run `vision reindex`",
+            path=store,
+        )
+    if not backbone.has_text:
+        raise ParameterError(
+            "model", must_be="one with a text half", got=name, do="use a clip: model or embedded:lite"
+        )
+    return backbone
+
+
+def _pixels(image: Path, backbone: Backbone, *, fast: bool) -> npt.NDArray[np.uint8]:
+    from data.photos import load_photo
+    from vision.retrieval.picture_reader import FAST_FACTOR
+
+    return load_photo(
+        image, jpeg_at_least=FAST_FACTOR * backbone.preprocess.resized_side if fast else None
+    ).pixels_HWC
+
+
+def _save(found: Explanation, picture_HWC: npt.NDArray[np.uint8], output: Path) -> None:
+    from data.writing import whole_file
+
+    page = found.overlay(picture_HWC)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(output) as draft:
+            page.save(draft, quality=90)
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise BadFileError("heat map", must_be="writable", got=got, path=output) from error
+
+
+def _line(found: Explanation, output: Path | None) -> str:
+    place = found.strongest
+    heat = "nothing in it speaks for the text"
+    if place is not None:
+        heat = f"strongest {place[0]:.0%} from the left, {place[1]:.0%} from the top"
+    return f"score {found.score:.3f}, {found.method}: {heat}" + (f"; {output}" if output is not None else "")
+
+
+def _fields(found: Explanation) -> dict[str, Any]:
+    return {
+        "score": round(found.score, 6),
+        "method": found.method,
+        "box": [round(side, 6) for side in found.box],
+        "strongest": found.strongest and [round(part, 6) for part in found.strongest],
+        "map": [[round(float(value), 4) for value in row] for row in found.map_RC],
+    }
