@@ -22,6 +22,7 @@ TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElemen
 
 def inspect(page: Page, name: str | None = None) -> None:
     """The page as it is, in light and dark; a screenshot in light goes to `$CHIASM_SCREENSHOTS/NAME.png`."""
+    page.mouse.move(0, 0)  # what lies under it would look otherwise than the rest
     page.wait_for_function(ALL_LOADED)
     take(page, name)
     assert page.evaluate(TOO_WIDE) <= 0, f"{name} is wider than the window"

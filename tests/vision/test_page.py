@@ -13,7 +13,7 @@ import pytest
 from tests.vision.browser_inspection import inspect, take
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
     from tests.vision.browser_watch import Watch
 
@@ -139,11 +139,13 @@ def test_a_query_is_refined_by_keyboard_and_by_its_results(page: Page) -> None:
     search(page, "-a retina")
     expect(page).to_have_title("a photograph of a person, without a retina · Chiasm")
     page.get_by_role("button", name="Show them").click()
+    expect(shots(page)).to_have_count(28)
     shots(page).first.click()
     page.get_by_role("button", name="More like this").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(query.get_by_text("more like", exact=True)).to_be_visible()
     page.get_by_role("button", name="Show them").click()
+    expect(shots(page)).to_have_count(28)
     shots(page).last.click()
     page.get_by_role("button", name="Less like this").click()
     expect(query.get_by_text("less like", exact=True)).to_be_visible()
@@ -232,6 +234,15 @@ def test_labels_are_put_on_what_is_shown(page: Page) -> None:
     expect(page.locator(".badge:visible")).to_have_count(0)
 
 
+def under_way(route: Route) -> None:
+    """A job that was just begun, told of as if some of it were done."""
+    answer = route.fetch()
+    job = answer.json()
+    if route.request.method == "POST":
+        job |= {"state": "running", "stage": "indexing", "done": 12, "total": 30}
+    route.fulfill(response=answer, json=job)
+
+
 def test_an_update_shows_its_progress_and_what_it_could_not_read(page: Page, page_album: Path) -> None:
     from playwright.sync_api import expect
 
@@ -239,10 +250,18 @@ def test_an_update_shows_its_progress_and_what_it_could_not_read(page: Page, pag
     expect(shots(page)).to_have_count(28)
     (page_album / "broken <b>.jpg").write_bytes(b"\xff\xd8\xff\xe0 this ends too early")
     shutil.copy(page_album / "kitchen" / "coffee.png", page_album / "again.png")
+    # Two files are done in no time: what the server tells of them is held until the progress has been seen.
+    held: list[Route] = []
+    page.route("**/api/v1/jobs", under_way)
+    page.route("**/api/v1/jobs/*/events", lambda route: held.append(route))
     try:
         page.get_by_role("button", name="Update").click()
-        expect(page.get_by_role("progressbar", name="Progress of the update")).to_be_visible()
+        bar = page.get_by_role("progressbar", name="Progress of the update")
+        expect(bar).to_have_js_property("value", 12)
+        expect(page.locator("#notices")).to_contain_text("Updating the index: indexing 12 of 30")
+        expect(page.get_by_role("button", name="Update")).to_be_disabled()
         inspect(page, "indexing")
+        held[0].continue_()
         expect(page.locator("#notices")).to_contain_text("The index is up to date", timeout=120_000)
         expect(page.locator("#notices")).to_contain_text("1 file could not be read.")
         page.get_by_text("What could not be read").click()
