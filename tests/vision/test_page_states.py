@@ -210,7 +210,8 @@ def test_signing_in_leads_to_an_empty_index(browser: Browser, locked_server: Pag
     with browser.new_context(base_url=locked_server.url, reduced_motion="reduce") as context:
         watch.over(context)
         page = context.new_page()
-        page.goto("/sign-in?q=a+cat")
+        page.goto("/?q=a+cat")
+        expect(page).to_have_url(re.compile(r"/sign-in\?q=a\+cat$"))
         page.get_by_label("Token").fill("not this one")
         page.get_by_label("Token").press("Enter")
         expect(page.get_by_role("alert")).not_to_be_empty()
@@ -225,6 +226,8 @@ def test_signing_in_leads_to_an_empty_index(browser: Browser, locked_server: Pag
         expect(page.get_by_role("searchbox")).to_be_visible()
         assert TOKEN not in page.url
         expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
-        expect(page.locator("#state")).to_contain_text("vision index ~/Pictures --store")
+        expect(page.locator("#state")).to_contain_text(
+            f"vision index ~/Pictures --store {locked_server.store}"
+        )
         inspect(page, "empty")
         watch.check()

@@ -164,7 +164,7 @@ def test_it_ends_when_it_is_told_and_leaves_nothing(
             out, err = server.process.communicate(timeout=60)
             took = time.monotonic() - began
         assert server.process.returncode in codes, err
-        assert took < 20
+        assert took < 50  # it may be importing torch, which cannot be broken off
         assert "Traceback" not in err, err
         assert out == ""
         assert until(lambda: not any(map(is_alive, others))), others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from data.errors import ParameterError
 from tests.vision.asking import API, NOBODY, Serve, ids_by_name, problem
 from vision.retrieval import ImageIndex, Query
 from vision.retrieval.hits import passes
+from vision.retrieval.search import Search
 from vision.server import searching
 from vision.server.cursors import write_cursor
 from vision.server.schemas import SearchRequest
@@ -515,3 +517,23 @@ def test_a_tower_that_fails_fails_those_alone_that_needed_it(
         assert "a bug with a secret in it" in caplog.text
         assert client.post(f"{API}/search", json={}).status_code == 200
     assert named(client.post(f"{API}/search", json={"terms": [{"text": "red"}]}))[0] == "red.png"
+
+
+def test_searches_at_once_draw_one_sample(
+    serve: Serve, colour_index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = Search._draw
+
+    def slowly(search: Search) -> Any:
+        drawn.append(1)
+        time.sleep(0.2)  # in which the others come this far, if they can
+        return draw(search)
+
+    monkeypatch.setattr(Search, "_draw", slowly)
+    client = serve(colour_index)
+    ids = [*ids_by_name(client).values()][:4]
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(client.get, f"{API}/pictures/{id}/similar") for id in ids]
+        assert [one.result().status_code for one in asked] == [200] * 4
+    assert drawn == [1]

@@ -36,6 +36,7 @@ def serve(
 
     Only this machine can reach it, unless --host says otherwise. While it runs, it alone holds the store.
     """
+    import threading
     import webbrowser
 
     from vision.console import note
@@ -57,4 +58,5 @@ def serve(
             if open_page:
                 webbrowser.open(url)
 
-        serve(create_app(index, options), listening, ready)
+        ending = threading.Event()
+        serve(create_app(index, options, ending=ending), listening, ready, ending)

@@ -81,7 +81,8 @@ class Guard:
         if self._token is None or scope["path"] in OPEN or self._has_token(headers):
             return None
         if scope["path"] == "/" and scope["method"] == "GET":
-            return RedirectResponse(SIGN_IN, 303)
+            asked = scope["query_string"].decode("ascii", "ignore")  # to come back to what was asked
+            return RedirectResponse(f"{SIGN_IN}?{asked}" if asked else SIGN_IN, 303)
         detail = "Send the server's token as `Authorization: Bearer TOKEN`, or sign in."
         return Problem("unauthorised", detail, headers={"WWW-Authenticate": "Bearer"}).response()
 

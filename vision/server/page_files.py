@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.resources
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, kw_only=True)
 class PageFile:
-    """A file, its media type, and a tag that changes with it."""
+    """A file, as it is and compressed, its media type, and a tag that changes with it."""
 
     data: bytes
+    zipped: bytes
     media_type: str
     tag: str
 
@@ -39,7 +41,8 @@ def read_page() -> dict[str, PageFile]:
         if media_type is not None:
             data = entry.read_bytes()
             tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
-            page[entry.name] = PageFile(data=data, media_type=media_type, tag=tag)
+            zipped = gzip.compress(data, mtime=0)
+            page[entry.name] = PageFile(data=data, zipped=zipped, media_type=media_type, tag=tag)
     return page
 
 
@@ -72,7 +75,10 @@ def _answer(request: Request, name: str) -> Response:
     if name not in page:
         raise Problem("not-found", "The page has no such file.")
     file = page[name]
-    headers = {"ETag": file.tag, "Cache-Control": "no-cache"}
+    headers = {"ETag": file.tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == file.tag:
         return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        zipped = headers | {"Content-Encoding": "gzip"}
+        return Response(file.zipped, media_type=file.media_type, headers=zipped)
     return Response(file.data, media_type=file.media_type, headers=headers)

@@ -65,7 +65,20 @@ Terms = Annotated[list[Term], Field(max_length=TERMS_MOST)]
 Ids = Annotated[list[Id], Field(max_length=TERMS_MOST)]
 
 
-class SearchRequest(Said):
+class Query(Said):
+    """What is looked for: a sum of terms, and what was thought of earlier results."""
+
+    terms: Terms = []
+    more_like: Ids = Field([], description="Earlier results to find more of.")
+    less_like: Ids = Field([], description="Earlier results to find less of.")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is looked for."""
+        return not (self.terms or self.more_like or self.less_like)
+
+
+class SearchRequest(Query):
     """A query; without a term it is for all pictures that fit the filter, in no order that means anything."""
 
     model_config = ConfigDict(
@@ -78,9 +91,6 @@ class SearchRequest(Said):
         },
     )
 
-    terms: Terms = []
-    more_like: Ids = Field([], description="Earlier results to find more of.")
-    less_like: Ids = Field([], description="Earlier results to find less of.")
     where: Where | None = Field(None, description="A filter over columns.", examples=["width > 1000"])
     k: K = Field(60, description="Pictures of a page.")
     cut: Cut = Field(0.5, description="Leave out what is relevant with a probability below this.")
@@ -88,11 +98,6 @@ class SearchRequest(Said):
         1.0, ge=0, le=10, allow_inf_nan=False, description="Weight of the ranking by captions."
     )
     cursor: Cursor | None = Field(None, description="`next` of the page before, all else as it was.")
-
-    @property
-    def has_query(self) -> bool:
-        """Whether anything is looked for."""
-        return bool(self.terms or self.more_like or self.less_like)
 
 
 class Picture(BaseModel):
@@ -170,7 +175,7 @@ class ClassifyAnswer(BaseModel):
     verdicts: list[Verdict]
 
 
-class ExplainRequest(Said):
+class ExplainRequest(Query):
     """A picture, of the index or sent before, and a query."""
 
     model_config = ConfigDict(
@@ -180,13 +185,14 @@ class ExplainRequest(Said):
 
     id: Id | None = None
     upload: Handle | None = None
-    terms: list[Term] = Field(min_length=1, max_length=TERMS_MOST)
     method: Handle | None = Field(None, description="One of the answer's `methods`; null for the best.")
 
     @model_validator(mode="after")
     def _has_one(self) -> ExplainRequest:
         if (self.id is None) == (self.upload is None):
             raise ValueError("a picture must be given by one of id and upload")
+        if self.is_empty:
+            raise ValueError("a query must have at least one term")
         return self
 
 
@@ -207,6 +213,7 @@ class Collection(BaseModel):
 
     key: str = Field(examples=["0f3a5c7e9b1d2f4a"])
     name: str
+    address: str = Field(description="What `--store` names it by.")
     model: str = Field(examples=["embedded:lite"])
     fingerprint: str
     decode: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from vision.retrieval import Query
 from vision.retrieval.hits import live_paths, passes
+from vision.server import schemas
 from vision.server.cursors import Mark, read_cursor, write_cursor
 from vision.server.library import Library
 from vision.server.pictures import describe_hit, describe_picture
@@ -17,27 +17,26 @@ from vision.server.schemas import DEPTH, Picture, SearchAnswer, SearchRequest, T
 from vision.store.vector_store import Vectors
 
 
-def sentences(terms: Iterable[Term]) -> list[str]:
+def sentences(asked: schemas.Query) -> list[str]:
     """What the text tower has to be asked."""
-    return [term.text for term in terms if term.text is not None]
+    return [term.text for term in asked.terms if term.text is not None]
 
 
-def build_query(
-    library: Library, terms: Sequence[Term], more: Sequence[UUID] = (), less: Sequence[UUID] = ()
-) -> Query:
-    """Terms -> a query in which every picture is a vector.
+def build_query(library: Library, asked: schemas.Query) -> Query:
+    """What was said -> a query in which every picture is a vector.
 
     Raises:
         Problem: a picture that the index does not hold, or that was sent too long ago.
     """
-    ids = [str(id) for id in (*(term.id for term in terms if term.id), *more, *less)]
+    liked, disliked = ([str(id) for id in ids] for ids in (asked.more_like, asked.less_like))
+    ids = [*(str(term.id) for term in asked.terms if term.id), *liked, *disliked]
     vectors = library.index.store.vectors(ids) if ids else {}
     if missing := [id for id in ids if id not in vectors]:
         raise Problem("not-found", f"No picture {missing[0]} is in the index.")
     query = Query()
-    for term in terms:
+    for term in asked.terms:
         query = query.plus(_content(library, term, vectors), term.weight)
-    return query.feedback([vectors[str(id)] for id in more], [vectors[str(id)] for id in less])
+    return query.feedback([vectors[id] for id in liked], [vectors[id] for id in disliked])
 
 
 def search(library: Library, request: SearchRequest, *, without: str | None = None) -> SearchAnswer:
@@ -51,12 +50,12 @@ def search(library: Library, request: SearchRequest, *, without: str | None = No
         ParameterError: a query or a filter that makes no sense.
     """
     began = time.perf_counter()
-    page = _ranked(library, request, without) if request.has_query else _browsed(library, request)
+    page = _ranked(library, request, without) if not request.is_empty else _browsed(library, request)
     _, recall = library.facts()
     return SearchAnswer(
         **page,
         fits=library.index.count(request.where),
-        recall=recall if request.has_query else None,
+        recall=None if request.is_empty else recall,
         took_ms=round(1000 * (time.perf_counter() - began), 3),
     )
 
@@ -67,7 +66,7 @@ def _ranked(library: Library, request: SearchRequest, without: str | None) -> di
     if not isinstance(offset, int) or not 0 <= offset < DEPTH:
         raise Problem("unprocessable", f"cursor must lead to one of the first {DEPTH:,} pictures.")
     k = min(request.k, DEPTH - offset)
-    query = build_query(library, request.terms, request.more_like, request.less_like)
+    query = build_query(library, request)
     # Where the one to leave out stands is not known before: ranks are counted without it from the first on.
     first, more = (offset, 0) if without is None else (0, offset + 1)
     found = library.index.search(

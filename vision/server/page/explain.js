@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { at, make } from "./element.js";
 import { isBlank, isCropped, painter } from "./heat.js";
-import { current, inWords, named, termsToExplain } from "./query.js";
+import { current, inWords, named, toExplain } from "./query.js";
 
 let on = false;
 let picture = null;
@@ -59,9 +59,9 @@ async function ask() {
   const { signal } = abort;
   choices();
   const chip = current().chips[only] ?? null;
-  const terms = termsToExplain(current(), chip);
-  at("why").querySelector(".controls").hidden = !terms.length;
-  if (!terms.length) {
+  const asked = current().chips.length > 0;
+  at("why").querySelector(".controls").hidden = !asked;
+  if (!asked) {
     hideMap();
     at("why-text").textContent =
       "Nothing has been asked yet. Search by words or by a picture, then see what speaks for it.";
@@ -69,7 +69,7 @@ async function ask() {
   }
   const slow = setTimeout(() => (at("why-text").textContent = "Looking for what speaks for it…"), 150);
   try {
-    show(await api.explain({ id: picture.id, terms, method }, signal), chip);
+    show(await api.explain({ id: picture.id, ...toExplain(current(), chip), method }, signal), chip);
   } catch (problem) {
     if (problem.name === "AbortError") return;
     hideMap();

@@ -24,6 +24,7 @@ async function introduce() {
     chips.readsWords(collection?.has_text ?? true);
     states.readsWords(collection?.has_text ?? true);
     at("show-labels").hidden = collection?.has_text === false;
+    if (collection) states.servedFrom(collection.address);
     if (collection) await filters.refresh(collection.key);
   } catch (problem) {
     if (problem.unreachable) whenBack("collection", introduce);

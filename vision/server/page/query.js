@@ -13,8 +13,6 @@ import { whereOf } from "./where.js";
 
 const CUT = 0.5;
 const PAGE = 60;
-const MORE_LIKE = 0.75; // Rocchio's weights, as the server takes them
-const LESS_LIKE = 0.15;
 const NAMES = {
   q: ["text", false],
   minus: ["text", true],
@@ -104,18 +102,24 @@ export function read(search) {
   return asked;
 }
 
-const termOf = ({ kind, value, minus }, weight = 1) => ({
+const termOf = ({ kind, value, minus }) => ({
   [kind === "text" ? "text" : kind === "upload" ? "upload" : "id"]: value,
-  weight: minus ? -weight : weight,
+  weight: minus ? -1 : 1,
 });
+
+const termsOf = (chips) => {
+  const liked = chips.filter((chip) => chip.kind === "like");
+  return {
+    terms: chips.filter((chip) => chip.kind !== "like").map(termOf),
+    more_like: liked.filter((chip) => !chip.minus).map((chip) => chip.value),
+    less_like: liked.filter((chip) => chip.minus).map((chip) => chip.value),
+  };
+};
 
 /** The body of POST /search for a page of results. @param {State} asked @param {string|null} cursor */
 export function bodyOf(asked, cursor = null) {
-  const liked = asked.chips.filter((chip) => chip.kind === "like");
   return {
-    terms: asked.chips.filter((chip) => chip.kind !== "like").map((chip) => termOf(chip)),
-    more_like: liked.filter((chip) => !chip.minus).map((chip) => chip.value),
-    less_like: liked.filter((chip) => chip.minus).map((chip) => chip.value),
+    ...termsOf(asked.chips),
     where: whereOf(asked),
     k: PAGE,
     cut: asked.all ? 0 : CUT,
@@ -123,16 +127,9 @@ export function bodyOf(asked, cursor = null) {
   };
 }
 
-/** The terms to explain: of one chip, as if it were wanted, or of the whole query. @param {Chip|null} only */
-export function termsToExplain(asked, only) {
-  if (only) return [termOf({ ...only, minus: false })];
-  const groups = { true: 0, false: 0 };
-  for (const chip of asked.chips) if (chip.kind === "like") groups[chip.minus] += 1;
-  return asked.chips.map((chip) => {
-    if (chip.kind !== "like") return termOf(chip);
-    return termOf(chip, (chip.minus ? LESS_LIKE : MORE_LIKE) / groups[chip.minus]);
-  });
-}
+/** What to explain: one chip, as if it were wanted, or the whole query. @param {Chip|null} only */
+export const toExplain = (asked, only) =>
+  only ? { terms: [termOf({ ...only, minus: false })] } : termsOf(asked.chips);
 
 /** A chip in words. @param {Chip} chip */
 export function named({ kind, value, minus }) {

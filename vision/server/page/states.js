@@ -8,7 +8,8 @@ import { copied, say } from "./notices.js";
 import { change, current, inWords, isFiltered, NO_FILTERS } from "./query.js";
 import { more, on, results, retry, search } from "./search.js";
 
-const COMMAND = "vision index ~/Pictures --store STORE";
+const PLAIN = /^[\w./:~@-]+$/; // what a shell takes as it is
+let store = "STORE";
 
 /** Show a state in place of pictures; without a title, none. */
 function show(title, sentences = [], actions = [], { name = "", grave = false } = {}) {
@@ -30,17 +31,11 @@ function show(title, sentences = [], actions = [], { name = "", grave = false } 
 let held = false;
 let watch = () => {};
 
-const command = () =>
-  make(
-    "p",
-    {},
-    make("code", {}, COMMAND),
-    make(
-      "button",
-      { class: "quiet", "aria-label": "Copy the command", onclick: copied(COMMAND) },
-      icon("copy"),
-    ),
-  );
+function command() {
+  const line = `vision index ~/Pictures --store ${store}`;
+  const button = { class: "quiet", "aria-label": "Copy the command", onclick: copied(line) };
+  return make("p", {}, make("code", {}, line), make("button", button, icon("copy")));
+}
 
 const showAll = () => change({ all: true });
 const choose = () => at("choose").click();
@@ -69,7 +64,7 @@ function nothing() {
     return show("Nothing found", ["Try other words."], [["Show all pictures", () => change({ chips: [] })]], {
       name: "nothing",
     });
-  const sentences = ["Index a folder of them, and come back to this page:", command()];
+  const sentences = ["Stop the server, index a folder of them, and start it again:", command()];
   show("No pictures yet", sentences, [["Look again", () => search({ anew: true })]], { name: "empty" });
 }
 
@@ -235,6 +230,12 @@ export function hold(wanted) {
   held = wanted;
   foot();
   if (!held) watch();
+}
+
+/** What is served, for commands to copy. @param {string} address */
+export function servedFrom(address) {
+  store = PLAIN.test(address) ? address : `'${address.replaceAll("'", "'\\''")}'`;
+  if (at("state").dataset.name === "empty" && !at("state").hidden) nothing();
 }
 
 /** Say what to do instead where the model reads no words. */

@@ -44,6 +44,7 @@ def _described(library: Library, key: str | None = None) -> Collection:
     return Collection(
         key=model.key,
         name=words_of(PurePath(index.address).name),
+        address=words_of(index.address),
         model=model.name,
         fingerprint=model.fingerprint,
         decode=model.decode,

@@ -35,7 +35,7 @@ async def explain(
     library: TheLibrary, request: ExplainRequest, accept: Annotated[str, Header()] = "application/json"
 ) -> ExplainAnswer | Response:
     """A map of relevance over the picture; with `Accept: image/png`, drawn over the picture."""
-    await library.texts.ready(sentences(request.terms))
+    await library.texts.ready(sentences(request))
     file = await library.run("pictures", _file, library, request)
     explanation, methods = await library.run("model", _explain, library, request, file)
     if PNG in accept:
@@ -57,7 +57,7 @@ def _file(library: Library, request: ExplainRequest) -> PhotoFile:
 
 
 def _explain(library: Library, request: ExplainRequest, file: PhotoFile) -> tuple[Explanation, list[str]]:
-    query = build_query(library, request.terms)
+    query = build_query(library, request)
     explanation = library.index.explain(file.data, query, method=request.method)
     return explanation, library.index.explain_methods()
 

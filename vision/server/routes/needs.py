@@ -12,7 +12,7 @@ from vision.server.problems import KINDS, MEDIA_TYPE
 from vision.server.schemas import EXAMPLE_ID, ProblemDetail
 
 
-def _library(request: Request) -> Library:
+async def _library(request: Request) -> Library:  # a plain function would be called in another thread
     library: Library = request.app.state.library
     return library
 

@@ -19,7 +19,7 @@ WORDS_MOST = TERMS_MOST // 2
 )
 async def search_pictures(library: TheLibrary, request: SearchRequest) -> SearchAnswer:
     """The pictures that fit best, page by page; without a term, all that fit the filter."""
-    await library.texts.ready(sentences(request.terms))
+    await library.texts.ready(sentences(request))
     return await library.run("search", search, library, request)
 
 
