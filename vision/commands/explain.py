@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vision.backbones import Backbone
     from vision.explain import Explanation
-    from vision.store.place import CollectionModel
+    from vision.store.place import CollectionModel, DecodeMode
 
 
 def explain(
@@ -41,7 +41,7 @@ def explain(
     made_by = _stored(store) if store is not None else None
     with note(f"Explaining with {made_by.name if made_by else model or DEFAULT_MODEL}"):
         backbone = _load(made_by.name if made_by else model or DEFAULT_MODEL, made_by, store)
-        picture_HWC = _pixels(image, backbone, fast=made_by is not None and made_by.decode == "fast")
+        picture_HWC = _pixels(image, backbone, made_by.decode if made_by else "exact")
         from vision.explain import explain as explained
 
         target_E = backbone.encode_text([text]).cpu().numpy()[0]
@@ -94,13 +94,11 @@ def _load(name: str, made_by: CollectionModel | None, store: str | None) -> Back
     return backbone
 
 
-def _pixels(image: Path, backbone: Backbone, *, fast: bool) -> npt.NDArray[np.uint8]:
-    from data.photos import load_photo
-    from vision.retrieval.picture_reader import FAST_FACTOR
+def _pixels(image: Path, backbone: Backbone, decode: DecodeMode) -> npt.NDArray[np.uint8]:
+    from data.photos import read_photo
+    from vision.retrieval.picture_reader import PictureReader
 
-    return load_photo(
-        image, jpeg_at_least=FAST_FACTOR * backbone.preprocess.resized_side if fast else None
-    ).pixels_HWC
+    return PictureReader(preprocess=backbone.preprocess, decode=decode).photo(read_photo(image)).pixels_HWC
 
 
 def _save(found: Explanation, picture_HWC: npt.NDArray[np.uint8], output: Path) -> None:

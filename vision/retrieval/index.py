@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import BadFileError
 from data.photo_walk import absolute_path, photo_folder, walk_photos
-from data.photos import decode_photo, photo_file, read_photo
+from data.photos import photo_file, read_photo
 from vision.retrieval.annotate import add_captions, add_columns
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
@@ -27,6 +27,7 @@ from vision.retrieval.hits import Hit
 from vision.retrieval.ingest import Ingest, IngestOptions
 from vision.retrieval.models import check_same_model, describe_model
 from vision.retrieval.picture import Picture, Word
+from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.query import Content, Query
 from vision.retrieval.search import Search
 from vision.retrieval.summary import IndexSummary
@@ -310,8 +311,9 @@ class ImageIndex:
         from vision.explain import explain
 
         file = photo_file(Path("picture"), picture) if isinstance(picture, bytes) else read_photo(picture)
-        pixels_HWC = decode_photo(file).pixels_HWC
-        return explain(self._encoder.full_backbone, pixels_HWC, self.vector(query), method=method)
+        backbone = self._encoder.full_backbone
+        reader = PictureReader(preprocess=backbone.preprocess, decode=self.model.decode)
+        return explain(backbone, reader.photo(file).pixels_HWC, self.vector(query), method=method)
 
     def explain_methods(self) -> list[str]:
         """What `explain` can do with the model, best first."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import ParameterError
-from data.photos import PhotoFile, decode_photo, photo_file, read_photo
+from data.photos import Photo, PhotoFile, decode_photo, photo_file, read_photo
 from vision.retrieval.embedder import PicturePreprocess, Pixels
 from vision.retrieval.picture import Picture
 from vision.store.place import DECODE_MODES, DecodeMode
@@ -40,14 +40,22 @@ class PictureReader:
         if self.decode not in DECODE_MODES:
             raise ParameterError("decode", must_be=f"one of {DECODE_MODES}", got=repr(self.decode))
 
+    def photo(self, file: PhotoFile) -> Photo:
+        """The picture in a file, decoded in this way.
+
+        Raises:
+            BadFileError: no picture that can be decoded.
+        """
+        at_least = FAST_FACTOR * self.preprocess.resized_side if self.decode == "fast" else None
+        return decode_photo(file, jpeg_at_least=at_least, most_pixels=self.most_pixels)
+
     def pixels(self, file: PhotoFile) -> tuple[Picture, Pixels]:
         """What is to be known of a picture (its places left empty), and its pixels (3, H, W), 8-bit.
 
         Raises:
             BadFileError: no picture that can be decoded.
         """
-        at_least = FAST_FACTOR * self.preprocess.resized_side if self.decode == "fast" else None
-        photo = decode_photo(file, jpeg_at_least=at_least, most_pixels=self.most_pixels)
+        photo = self.photo(file)
         picture = Picture(
             content=file.content,
             size=file.size,
