@@ -1,7 +1,7 @@
 """A small CLIP that is trained here in half a minute, on coloured shapes and their captions.
 
-There are no trained Transformers without a hub; this one says whether a map of a Transformer points at what a text
-names. It learns the colours, and something of the shapes.
+There are no trained Transformers without a hub; this one says whether a map of a Transformer points at what a
+text names. It learns the colours, and something of the shapes.
 
 Shape legend: B batch, C channels, H W pixels, Q captions.
 """

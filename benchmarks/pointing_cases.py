@@ -1,7 +1,7 @@
-"""Two photographs on one canvas, and which of them a map points at: the pointing game of `benchmarks.pointing`.
+"""Two photographs on one canvas, and which of them a map points at: what `benchmarks.pointing` plays.
 
-After Zhang et al. 2018, "Top-down Neural Attention by Excitation Backprop" (arXiv 1608.00507), with whole photographs
-for objects. Chance is 0.5.
+After the pointing game of Zhang et al. 2018, "Top-down Neural Attention by Excitation Backprop" (arXiv
+1608.00507), with whole photographs for objects. Chance is 0.5.
 
 Shape legend: H W pixels, R rows, C columns.
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
+from scipy.stats import rankdata
 from torch import nn
 
 Axis = Literal["left-right", "top-bottom"]
@@ -71,7 +72,7 @@ def canvas(
 
 
 def beside_noise(picture: Image.Image, half: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """A picture in one half (0 left, 1 right), in the other itself with random phases: its colours and grain."""
+    """A picture in one half (0 left, 1 right), beside itself with random phases: its colours and grain."""
     noise = np.angle(np.fft.fft2(rng.standard_normal((SIDE, SIDE))))[..., None]
     waves_HWC = np.fft.fft2(np.asarray(ImageOps.fit(picture, (SIDE, SIDE)), dtype=float), axes=(0, 1))
     mixed_HWC = np.fft.ifft2(waves_HWC * np.exp(1j * noise), axes=(0, 1)).real
@@ -99,11 +100,18 @@ def pointed(map_RC: npt.NDArray[np.float32], half: int, axis: Axis) -> Pointed:
     return Pointed(mass=bool(halves[half] > halves[1 - half]), hottest=bool(map_RC.any() and there))
 
 
+def lite_stages(classifier: Any) -> list[nn.Module]:
+    """The classifier of embedded:lite from its top to its bottom, for `cascade`."""
+    head = nn.ModuleList([classifier.conv_head, classifier.bn2])
+    stem = nn.ModuleList([classifier.conv_stem, classifier.bn1])
+    return [classifier.classifier, head, *reversed(classifier.blocks), stem]
+
+
 def cascade(stages: list[nn.Module], seed: int = 0) -> Iterator[int]:
     """Shuffle the weights of one module after the other, from the top, and pause after each.
 
-    Adebayo et al. 2018, "Sanity Checks for Saliency Maps" (arXiv 1810.03292), whose cascading randomisation this
-    is; each tensor keeps its values, in another order, so that activations keep their scale.
+    The cascading randomisation of Adebayo et al. 2018, "Sanity Checks for Saliency Maps" (arXiv 1810.03292);
+    each tensor keeps its values, in another order, so that activations keep their scale.
     """
     generator = torch.Generator().manual_seed(seed)
     for number, stage in enumerate(stages, start=1):
@@ -112,6 +120,12 @@ def cascade(stages: list[nn.Module], seed: int = 0) -> Iterator[int]:
                 order = torch.randperm(tensor.numel(), generator=generator)
                 tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
         yield number
+
+
+def alike(one_RC: npt.NDArray[np.float32], other_RC: npt.NDArray[np.float32]) -> float:
+    """Spearman's rank correlation of two maps; 0 where one is the same everywhere."""
+    ranks = [rankdata(map_RC.ravel()) for map_RC in (one_RC, other_RC)]
+    return float(np.corrcoef(ranks)[0, 1]) if all(rank.std() > 0 for rank in ranks) else 0.0
 
 
 def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -247,7 +247,7 @@ def test_grad_cam_weights_equal_finite_differences() -> None:
         chosen = range(0, maps_1FRC.shape[1], 16)
         slopes = [(score(n, 1e-4) - score(n, -1e-4)) / 2e-4 / places for n in chosen]
     leaf = maps_1FRC.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(backbone.pool_softly(leaf)[0].double() @ target_E, leaf)
+    (gradient,) = torch.autograd.grad(backbone.evidence(leaf, target_E.float())[0], leaf)
     np.testing.assert_allclose(
         gradient.mean(dim=(2, 3))[0][::16], slopes, atol=1e-5 * max(map(abs, slopes)) + 1e-8
     )

@@ -127,6 +127,7 @@ def test_only_loopback_is_listened_at(running: Served) -> None:
         socket.create_connection((other, running.port), timeout=10).close()
 
 
+@pytest.mark.slow
 def test_a_store_that_is_served_is_held(running: Served, held: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command(held),
@@ -142,6 +143,7 @@ def test_a_store_that_is_served_is_held(running: Served, held: Path, tmp_path: P
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes as Linux shows them")
 @pytest.mark.parametrize(("blow", "codes"), [(signal.SIGINT, {0, 130}), (signal.SIGTERM, {0, 143, -15})])
 def test_it_ends_when_it_is_told_and_leaves_nothing(
@@ -175,6 +177,7 @@ def test_it_ends_when_it_is_told_and_leaves_nothing(
         socket.create_connection(("127.0.0.1", server.port), timeout=10).close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes as Linux shows them")
 def test_no_process_outlives_one_that_is_killed(store: Path, tmp_path: Path) -> None:
     with served(store, tmp_path / "cache") as server:

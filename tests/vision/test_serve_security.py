@@ -525,6 +525,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, 
         yield server, folder / "secret.txt", id
 
 
+@pytest.mark.slow
 def test_no_way_of_writing_a_path_leads_to_a_file(process: tuple[Served, Path, str]) -> None:
     server, secret, id = process
     bases = [

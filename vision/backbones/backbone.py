@@ -171,9 +171,12 @@ class Backbone(nn.Module, ABC):
         Tokens may be fewer or more than a picture's, as long as the prefix is there.
         """
 
-    def pool_softly(self, features: torch.Tensor) -> torch.Tensor:
-        """`pool` without hard choices, where it has any: what gradients are taken of. (B, E)."""
-        return self.pool(features)
+    def evidence(self, features: torch.Tensor, target_E: torch.Tensor) -> torch.Tensor:
+        """What `spatial` gives, unit vector (E,) -> how much speaks for it (B,), to take gradients of.
+
+        It is the cosine, unless a model has something that says more about what the picture holds.
+        """
+        return self.pool(features) @ target_E
 
     @property
     def spatial_layout(self) -> SpatialLayout | None:

@@ -10,6 +10,7 @@ Shape suffixes: B batch, C channels, H W pixels, K classes kept, E sentence widt
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -32,6 +33,7 @@ from vision.backbones.spatial import MapLayout, SpatialLayout
 from vision.backbones.weights import check
 
 TOP_CLASSES = 10
+NEAR = 0.05  # cosine between sentences that makes a class e times as much what is meant
 FEATURES = 1280
 ARCHITECTURE = "tf_efficientnet_lite0"
 # Trained at 224 pixels, on random crops that enlarge things; a larger picture makes up for the difference
@@ -141,7 +143,7 @@ class EmbeddedLite(Backbone):
     @torch.no_grad()
     def class_posterior(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Preprocessed pixels (B, C, H, W) -> probabilities (B, 1000) of the ImageNet classes."""
-        return self._posterior(self.spatial(pixels_BCHW))
+        return self._logits(self.spatial(pixels_BCHW)).softmax(dim=1)
 
     def spatial(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Pixels (B, C, H, W) -> the classifier's last maps (B, F, rows, columns); differentiable."""
@@ -150,16 +152,18 @@ class EmbeddedLite(Backbone):
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
         """Maps (B, F, rows, columns) -> unit vectors (B, E) among the sentences', fp32; differentiable."""
-        return conse(self._posterior(features), self.class_vectors.to(self.device), TOP_CLASSES)
+        posterior_BY = self._logits(features).softmax(dim=1)
+        return conse(posterior_BY, self.class_vectors.to(self.device), TOP_CLASSES)
 
-    def pool_softly(self, features: torch.Tensor) -> torch.Tensor:
-        """`pool` with all classes. (B, E).
+    def evidence(self, features: torch.Tensor, target_E: torch.Tensor) -> torch.Tensor:
+        """Maps, unit vector (E,) -> evidence (B,) for the classes near it, before the softmax.
 
-        A class that is not among the first ten has no gradient in `pool`, though more of it in the picture
-        would raise the cosine: what is named may stand beside something that the classifier is surer of.
+        log sum over classes of exp(logit + cosine / `NEAR`), above the mean logit. The cosine's own gradient
+        knows but ten classes and what tells them apart: of a cup of coffee, what makes it an espresso.
         """
-        posterior_BY = self._posterior(features)
-        return unit(posterior_BY @ self.class_vectors.to(self.device))
+        logits_BY = self._logits(features)
+        cosines_Y = self.class_vectors.to(self.device) @ target_E
+        return (logits_BY + cosines_Y / NEAR).logsumexp(dim=1) - logits_BY.mean(dim=1)
 
     @property
     def spatial_layout(self) -> SpatialLayout:
@@ -214,18 +218,16 @@ class EmbeddedLite(Backbone):
         except (OSError, SafetensorError, KeyError):
             vectors = self.encode_text(names).cpu()
         # The file saves time and nothing else: a read-only home is no reason to fail.
-        try:
+        with contextlib.suppress(OSError, SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_suffix(f".{os.getpid()}.tmp")
             save_file({"class_vectors": vectors}, draft)
             draft.replace(path)
-        except (OSError, SafetensorError):
-            pass
         return vectors
 
-    def _posterior(self, maps_BFRC: torch.Tensor) -> torch.Tensor:
+    def _logits(self, maps_BFRC: torch.Tensor) -> torch.Tensor:
         logits_BY: torch.Tensor = self.classifier.forward_head(maps_BFRC)
-        return logits_BY.float().softmax(dim=1)
+        return logits_BY.float()
 
     def _settled(self, half: torch.nn.Module) -> torch.nn.Module:
         return half.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)

@@ -3,7 +3,7 @@
 The one-step form of Hao et al., "Self-Attention Attribution: Interpreting Information Interactions Inside
 Transformer", AAAI 2021, arXiv 2004.11207, which multiplies each attention weight by its gradient.
 
-Shape suffixes: C channels, H W pixels, A heads, Q queries, K keys, T tokens, E joint space, R rows, C columns.
+Shape suffixes: C channels, H W pixels, A heads, Q queries, K keys, E joint space, R rows, C columns.
 """
 
 from __future__ import annotations

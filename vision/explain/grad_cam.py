@@ -1,4 +1,4 @@
-"""Grad-CAM: the last maps of a convolutional tower, each by how much it helps the cosine.
+"""Grad-CAM: the last maps of a convolutional tower, each by how much it helps the match.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV
 2017, arXiv 1610.02391.
@@ -22,7 +22,7 @@ def grad_cam(
     """Normalised pixels (1, C, H, W), unit target (E,) -> heat (R, C) >= 0, and the picture's vector (E,).
 
     ReLU(sum over maps of a_f * A_f): A the last maps before pooling, a_f the mean over places of the gradient
-    of the cosine with respect to A_f (their equations 1 and 2). The gradient is that of `pool_softly`.
+    of the model's `evidence` with respect to A_f (their equations 1 and 2).
 
     Raises:
         ParameterError: the model has no maps.
@@ -34,7 +34,7 @@ def grad_cam(
         features = backbone.spatial(pixels_1CHW)
         vector_E = backbone.pool(features)[0]
     features = features.detach().requires_grad_()
-    score = SCALE * (backbone.pool_softly(features)[0] @ target_E)
+    score = SCALE * backbone.evidence(features, target_E)[0]
     (gradient,) = torch.autograd.grad(score, features)
     maps_1FRC = layout.channels_first(features.detach()).float()
     weights_1F11 = layout.channels_first(gradient).float().mean(dim=(2, 3), keepdim=True)

@@ -43,7 +43,7 @@ def overlay(
     heat_HW = np.nan_to_num(heat_HW)
     colour_HWC = np.asarray(image, dtype=np.float32)
     grey_HWC = np.repeat(np.asarray(image.convert("L"), dtype=np.float32)[..., None], 3, axis=2)
-    muted_HWC = 0.55 * (0.5 * colour_HWC + 0.5 * grey_HWC) + 12
+    muted_HWC = 0.62 * (0.5 * colour_HWC + 0.5 * grey_HWC) + 14
     alpha_HW1 = OPACITY * _eased(heat_HW)[..., None]
     hot_HWC = muted_HWC * (1 - alpha_HW1) + 255 * _colours(heat_HW) * alpha_HW1
     mixed_HWC = np.where(seen_HW1, hot_HWC, UNSEEN * grey_HWC)

@@ -28,8 +28,8 @@ class Recording:
         tokens_1TD: before pooling.
         tower: attention layers among all tokens, in order.
         pooling: attention layers of the pooling, none where it only picks or averages.
-        vector_E: of the picture, unit length.
-        score: cosine with the target times `SCALE`, what gradients are taken of.
+        vector_E: of the picture, unit length, outside the graph.
+        score: the model's `evidence` for the target (its cosine) times `SCALE`, what gradients are taken of.
     """
 
     layout: TokenLayout
@@ -91,12 +91,14 @@ def record(backbone: Backbone, pixels_1CHW: torch.Tensor, target_E: torch.Tensor
             do="take patch-similarity",
         )
     with AttentionRecorder() as pooling:
-        vector_E = backbone.pool_softly(tokens_1TD)[0]
+        evidence = backbone.evidence(tokens_1TD, target_E)[0]
+    with torch.no_grad():
+        vector_E = backbone.pool(tokens_1TD)[0]
     return Recording(
         layout=layout,
         tokens_1TD=tokens_1TD,
         tower=tuple(tower.layers),
         pooling=tuple(pooling.layers),
         vector_E=vector_E,
-        score=SCALE * (vector_E @ target_E),
+        score=SCALE * evidence,
     )
