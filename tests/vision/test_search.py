@@ -171,7 +171,7 @@ def test_an_optimised_index_says_what_it_finds(crowd: Any) -> None:
 @pytest.mark.parametrize("size", [1, 7, 60])
 @pytest.mark.parametrize("captioned", [0, 70])
 def test_pages_of_a_ranking_join(crowd: Any, size: int, captioned: int) -> None:
-    """By sight alone, and with captions for more pictures than are fused: what comes up never depends on k."""
+    """By sight alone, and with captions for more than are fused: what comes up never depends on k."""
     paths = [hit.path for hit in crowd.search("white", k=101)][:captioned]
     crowd.set_captions({path: "rather red" for path in paths})
     whole = crowd.search("red", k=101)
