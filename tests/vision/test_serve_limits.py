@@ -105,6 +105,40 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
     assert (said["status"], b"did not arrive in time" in said["body"]) == (504, True)
 
 
+def test_all_bodies_together_have_a_limit() -> None:
+    """Many that are allowed one by one would fill the memory; what has been answered counts no more."""
+    app = with_body_limit(echo, Limits(body_bytes=10, bodies_bytes=25))
+
+    async def several(count: int) -> list[int]:
+        gate = asyncio.Event()
+
+        async def ask(number: int) -> int:
+            said: list[int] = []
+            parts = [{"type": "http.request", "body": b"x" * 9, "more_body": True}]
+
+            async def receive() -> Message:
+                if parts:
+                    return parts.pop()
+                await gate.wait()
+                return {"type": "http.request", "body": b""}
+
+            async def send(message: Message) -> None:
+                said.append(message.get("status", 0))
+
+            scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+            await app(scope, receive, send)
+            return said[0]
+
+        asked = [asyncio.ensure_future(ask(number)) for number in range(count)]
+        await asyncio.sleep(0)
+        gate.set()
+        return list(await asyncio.gather(*asked))
+
+    assert asyncio.run(several(2)) == [200, 200]
+    assert asyncio.run(several(4)) == [200, 200, 503, 503]
+    assert asyncio.run(several(2)) == [200, 200]
+
+
 def test_a_client_that_goes_is_not_answered() -> None:
     async def unasked(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("it was asked")
@@ -288,6 +322,12 @@ def test_pages_of_other_sites_do_not_use_up_what_one_may_ask(serve: Serve, colou
         answer = client.get(f"{API}/health", headers={"origin": "http://evil.example"})
         problem(answer, "forbidden", 403)
     assert client.get(f"{API}/health").status_code == 200
+
+
+def test_guesses_at_a_token_use_up_what_one_may_ask(serve: Serve, colour_index: ImageIndex) -> None:
+    client = serve(colour_index, rate=0.001, burst=3, token="the-token-of-the-server")
+    guesses = [client.get(f"{API}/health", headers={"authorization": f"Bearer {n}"}) for n in range(4)]
+    assert [guess.status_code for guess in guesses] == [401, 401, 401, 429]
 
 
 @pytest.mark.parametrize(

@@ -82,5 +82,7 @@ def create_app(
         app.include_router(part.router, prefix=API)
     app.include_router(page_files.router)
     limits = options.limits
-    limited = with_rate(with_body_limit(with_time_limit(app, limits), limits), limits)
-    return with_headers(metrics.around(guard.around(limited)))
+    timed = with_body_limit(with_time_limit(app, limits), limits)
+    # Guesses at a token use up what one may ask; what pages of other sites send does not.
+    counted = with_rate(guard.with_token(timed), limits)
+    return with_headers(metrics.around(guard.of_own_pages(counted)))

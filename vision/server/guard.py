@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -41,17 +42,13 @@ class Guard:
         # Another one in each process: cookies end with it.
         self._secret = secrets.token_bytes(32)
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """The application behind the guard."""
+    def of_own_pages(self, app: ASGIApp) -> ASGIApp:
+        """The application for those who ask by its name, and not from a page of another site."""
+        return _guarded(app, self._refuse_stranger)
 
-        async def layer(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-                return
-            refusal = self._refusal(scope) if scope["type"] == "http" else None
-            await (app if refusal is None else refusal)(scope, receive, send)
-
-        return layer
+    def with_token(self, app: ASGIApp) -> ASGIApp:
+        """The application for those who have the token, where there is one."""
+        return _guarded(app, self._refuse_without_token)
 
     def sign_in(self, token: str, response: Response, *, is_secure: bool) -> None:
         """Put the cookie of a session on an answer.
@@ -70,14 +67,16 @@ class Guard:
             secure=is_secure,
         )
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
+    def _refuse_stranger(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
         if not self._is_our_name(host):
             detail = f"This server is not called {host[:100]!r}; start it with --name to say that it is."
             return Problem("misdirected", detail).response()
         if self._is_of_another_site(scope, headers, host):
             return Problem("forbidden", "A page of another site asks; only this server's own may.").response()
+        return None
+
+    def _refuse_without_token(self, scope: Scope, headers: Headers) -> Response | None:
         if self._token is None or scope["path"] in OPEN or self._has_token(headers):
             return None
         if scope["path"] == "/" and scope["method"] == "GET":
@@ -113,6 +112,17 @@ class Guard:
 
     def _session(self) -> str:
         return hmac.new(self._secret, (self._token or "").encode(), hashlib.sha256).hexdigest()
+
+
+def _guarded(app: ASGIApp, refuse: Callable[[Scope, Headers], Response | None]) -> ASGIApp:
+    async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        refusal = refuse(scope, Headers(scope=scope)) if scope["type"] == "http" else None
+        await (app if refusal is None else refusal)(scope, receive, send)
+
+    return layer
 
 
 def _name_of(host: str) -> str:

@@ -19,6 +19,7 @@ class Limits:
     Args:
         body_bytes: of a request, but for an upload.
         upload_bytes: of a picture that is sent to search by.
+        bodies_bytes: of all bodies that are being read or worked on.
         upload_pixels: of the same.
         uploads_bytes: of all of them that are kept for later queries.
         rate: requests a second of one client, on average; 0 for any number.
@@ -30,6 +31,7 @@ class Limits:
 
     body_bytes: int = 256 << 10
     upload_bytes: int = 20 << 20
+    bodies_bytes: int = 400 << 20
     upload_pixels: int = 50_000_000
     uploads_bytes: int = 200 << 20
     rate: float = 100.0
