@@ -190,6 +190,17 @@ def load_photo(path: str | Path, *, jpeg_at_least: int | None = None) -> Photo:
     return decode_photo(read_photo(path), jpeg_at_least=jpeg_at_least)
 
 
+def small_photo(file: PhotoFile, side: int) -> Image.Image:
+    """A picture's bytes -> an upright RGB picture, no side longer than `side` and never enlarged.
+
+    Raises:
+        BadFileError: as `decode_photo`.
+    """
+    image = decode_photo(file, jpeg_at_least=2 * side).image
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
 def _formats(is_jpeg: bool) -> tuple[str, ...]:
     return ("JPEG",) if is_jpeg else _other_formats()
 

@@ -47,7 +47,9 @@ def explain(
         target_E = backbone.encode_text([text]).cpu().numpy()[0]
         found = explained(backbone, picture_HWC, target_E, method=method)
     if output is not None:
-        _save(found, picture_HWC, output)
+        from data.picture_file import write_picture
+
+        write_picture(found.overlay(picture_HWC), output, "heat map")
     typer.echo(json.dumps(_fields(found), indent=2) if as_json else _line(found, output))
 
 
@@ -59,10 +61,9 @@ def _check(text: str, output: Path | None, model: str | None, store: str | None)
         do = "leave --model out: an index remembers its own"
         raise ParameterError("--model", must_be="without --store", got=model, do=do)
     if output is not None:
-        from vision.retrieval.sheet import FORMATS
+        from data.picture_file import picture_format
 
-        if output.suffix.lower() not in FORMATS:
-            raise ParameterError("--output", must_be=f"a {', '.join(FORMATS)} file", got=repr(str(output)))
+        picture_format(output, "--output")
 
 
 def _stored(store: str) -> CollectionModel:
@@ -87,31 +88,13 @@ def _load(name: str, made_by: CollectionModel | None, store: str | None) -> Back
             do="run `vision reindex`",
             path=store,
         )
-    if not backbone.has_text:
-        raise ParameterError(
-            "model", must_be="one with a text half", got=name, do="use a clip: model or embedded:lite"
-        )
     return backbone
 
 
 def _pixels(image: Path, backbone: Backbone, decode: DecodeMode) -> npt.NDArray[np.uint8]:
-    from data.photos import read_photo
-    from vision.retrieval.picture_reader import PictureReader
+    from vision.retrieval.picture_reader import PictureReader, file_of
 
-    return PictureReader(preprocess=backbone.preprocess, decode=decode).photo(read_photo(image)).pixels_HWC
-
-
-def _save(found: Explanation, picture_HWC: npt.NDArray[np.uint8], output: Path) -> None:
-    from data.writing import whole_file
-
-    page = found.overlay(picture_HWC)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(output) as draft:
-            page.save(draft, quality=90)
-    except OSError as error:
-        got = error.strerror or str(error)
-        raise BadFileError("heat map", must_be="writable", got=got, path=output) from error
+    return PictureReader(preprocess=backbone.preprocess, decode=decode).photo(file_of(image)).pixels_HWC
 
 
 def _line(found: Explanation, output: Path | None) -> str:

@@ -77,9 +77,10 @@ def search(
 
     protocol = preview_protocol(preview) if not (as_json or paths) else None
     if sheet is not None:
-        from vision.retrieval.sheet import sheet_format
+        from data.picture_file import picture_format
+        from vision.retrieval.sheet import SHEET
 
-        sheet_format(sheet)
+        picture_format(sheet, SHEET)
     weights = read_weights(weight or [])
     examples = [sys.stdin.buffer.read() if path == STANDARD_INPUT else path for path in like or []]
     wanted = read_query(query, plus or [], minus or [], examples, weights)

@@ -63,6 +63,14 @@ class Hit:
         return facts | {key: value for key, value in more.items() if value} | place | dict(picture.columns)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Hits of one query, best first, and how many pictures fit its filter."""
+
+    hits: list[Hit]
+    fits: int
+
+
 def passes(hit: Hit, cut: float) -> bool:
     """Whether a hit is shown: likely enough, found by its caption, or of a collection too small to tell.
 

@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import BadFileError
 from data.photo_walk import absolute_path, photo_folder, walk_photos
-from data.photos import photo_file, read_photo
 from vision.retrieval.annotate import add_captions, add_columns
 from vision.retrieval.duplicates import DuplicateGroup, find_duplicates
 from vision.retrieval.embedder import Embedder
 from vision.retrieval.encoder import QueryEncoder
 from vision.retrieval.facets import Facets, count_facets
-from vision.retrieval.hits import Hit
+from vision.retrieval.hits import Found, Hit
 from vision.retrieval.ingest import Ingest, IngestOptions
 from vision.retrieval.models import check_same_model, describe_model
 from vision.retrieval.picture import Picture, Word
-from vision.retrieval.picture_reader import PictureReader
+from vision.retrieval.picture_reader import PictureReader, Source, file_of
 from vision.retrieval.query import Content, Query
 from vision.retrieval.search import Search
 from vision.retrieval.summary import IndexSummary
@@ -253,7 +252,19 @@ class ImageIndex:
                 sense, or a text for a model that knows none.
             BadFileError: a picture that cannot be read.
         """
-        return self._search.hits(Query.of(query), k, where, captions, offset)
+        return self.find(query, k, where=where, captions=captions, offset=offset).hits
+
+    def find(
+        self,
+        query: Query | Content,
+        k: int = 10,
+        *,
+        where: str | Condition | None = None,
+        captions: float = 1.0,
+        offset: int = 0,
+    ) -> Found:
+        """`search`, with how many pictures fit the filter."""
+        return self._search.find(Query.of(query), k, where, captions, offset)
 
     def browse(
         self, where: str | Condition | None = None, *, after: str | None = None
@@ -294,13 +305,11 @@ class ImageIndex:
         """
         return self._search.rank_texts(Query.of(query), sentences)
 
-    def explain(
-        self, picture: Path | bytes, query: Query | Content, *, method: str | None = None
-    ) -> Explanation:
+    def explain(self, picture: Source, query: Query | Content, *, method: str | None = None) -> Explanation:
         """Where in a picture the model sees what a query asks for.
 
         Args:
-            picture: a file, or the bytes of one; in the index or not.
+            picture: a file by its path, its bytes, or as it was read; in the index or not.
             query: as in `search`.
             method: one of `vision.explain.methods_for` the model; None for the best of them.
 
@@ -310,10 +319,10 @@ class ImageIndex:
         """
         from vision.explain import explain
 
-        file = photo_file(Path("picture"), picture) if isinstance(picture, bytes) else read_photo(picture)
         backbone = self._encoder.full_backbone
         reader = PictureReader(preprocess=backbone.preprocess, decode=self.model.decode)
-        return explain(backbone, reader.photo(file).pixels_HWC, self.vector(query), method=method)
+        photo = reader.photo(file_of(picture))
+        return explain(backbone, photo.pixels_HWC, self.vector(query), method=method)
 
     def explain_methods(self) -> list[str]:
         """What `explain` can do with the model, best first."""

@@ -14,6 +14,8 @@ from vision.retrieval.embedder import PicturePreprocess, Pixels
 from vision.retrieval.picture import Picture
 from vision.store.place import DECODE_MODES, DecodeMode
 
+Source = str | Path | bytes | PhotoFile
+
 FAST_FACTOR = 3  # what is left to the antialiased resize; at 2, photographs are up to 7 levels of 255 off
 
 
@@ -69,12 +71,21 @@ class PictureReader:
         )
         return picture, self.preprocess.pixels(photo.pixels_HWC)
 
-    def read(self, source: str | Path | bytes) -> tuple[Picture, Pixels]:
+    def read(self, source: Source) -> tuple[Picture, Pixels]:
         """`pixels` of a file by its path, or of the bytes of one.
 
         Raises:
             BadFileError: no such file, or no picture that can be decoded.
         """
-        if isinstance(source, bytes):
-            return self.pixels(photo_file(Path("picture"), source))
-        return self.pixels(read_photo(source))
+        return self.pixels(file_of(source))
+
+
+def file_of(source: Source) -> PhotoFile:
+    """A file by its path, the bytes of one, or one that was read already.
+
+    Raises:
+        BadFileError: it cannot be read.
+    """
+    if isinstance(source, PhotoFile):
+        return source
+    return photo_file(Path("picture"), source) if isinstance(source, bytes) else read_photo(source)

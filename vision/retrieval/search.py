@@ -17,7 +17,7 @@ from PIL import Image
 from data.errors import ParameterError
 from data.photo_walk import absolute_path
 from vision.retrieval.encoder import QueryEncoder
-from vision.retrieval.hits import Hit, fused_order, live_hits
+from vision.retrieval.hits import Found, Hit, fused_order, live_hits
 from vision.retrieval.ingest import is_fresh
 from vision.retrieval.picture import Picture, path_to_text
 from vision.retrieval.query import Content, Query, combine
@@ -40,14 +40,14 @@ class Search:
         self._background: Background | None = None
         self._drawing = threading.Lock()
 
-    def hits(
+    def find(
         self,
         query: Query,
         k: int,
         where: str | Condition | None = None,
         captions: float = 1.0,
         offset: int = 0,
-    ) -> list[Hit]:
+    ) -> Found:
         """The `k` best pictures from rank `offset` on, best first, with their relevance.
 
         Args:
@@ -64,7 +64,8 @@ class Search:
             hits = self._fused(query.words, vector_E, offset + k, condition, captions)
         else:
             hits = self._nearest(vector_E, offset + k, condition)
-        return self._judged(vector_E, hits[offset:], condition)
+        fits = self.store.count(condition)
+        return Found(hits=self._judged(vector_E, hits[offset:], fits), fits=fits)
 
     def rank_texts(self, query: Query, sentences: Sequence[str]) -> list[tuple[str, float]]:
         """Sentences by their cosine with the query, best first: from a picture to words."""
@@ -164,7 +165,8 @@ class Search:
         rows = self.store.search_words(words, FUSED, where=where)
         by_words = {hit.id: hit for hit in live_hits(self._with_cosines(rows, vector_E))}
         order = fused_order(list(by_sight)[:FUSED], list(by_words), weight)
-        order += [id for id in by_sight if id not in set(order)]
+        fused = set(order)
+        order += [id for id in by_sight if id not in fused]
         hits = [replace((by_sight | by_words)[id], by_caption=id in by_words) for id in order]
         return hits[:k]
 
@@ -173,8 +175,7 @@ class Search:
         vectors = self.store.vectors([row.id for row in rows])
         return [replace(row, score=float(vectors[row.id] @ vector_E)) for row in rows if row.id in vectors]
 
-    def _judged(self, vector_E: Vectors, hits: list[Hit], where: Condition | None) -> list[Hit]:
-        total = self.store.count(where)
+    def _judged(self, vector_E: Vectors, hits: list[Hit], total: int) -> list[Hit]:
         chances = relevance(vector_E, [hit.score for hit in hits], self.background(), total)
         return [
             replace(hit, relevance=None if np.isnan(chance) else float(chance))

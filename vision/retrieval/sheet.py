@@ -6,19 +6,19 @@ import functools
 import importlib.util
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data.errors import BadFileError, ParameterError
-from data.photos import load_photo
+from data.errors import BadFileError
+from data.photos import read_photo, small_photo
+from data.picture_file import write_picture
 from vision.retrieval.hits import Hit
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PAPER, PANEL, INK, FAINT = "#ffffff", "#f1f1ef", "#1c1c1c", "#77776f"
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+SHEET = "contact sheet"  # in errors
 # For names that Pillow's own font has no letters for: the first of these that has them all is taken.
 OTHER_FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "PingFang.ttc", "Arial Unicode.ttf")
 
@@ -70,30 +70,7 @@ def save_sheet(page: Image.Image, path: str | Path) -> Path:
         ParameterError: an ending other than .jpg, .jpeg, .png and .webp.
         BadFileError: the place cannot be written.
     """
-    path, format = Path(path), sheet_format(path)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        page.save(beside, format=format, quality=90)
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        found = error.strerror or str(error)
-        raise BadFileError("contact sheet", must_be="writable", got=found, path=path) from error
-    return path
-
-
-def sheet_format(path: str | Path) -> str:
-    """Pillow's name of the format that the ending of `path` asks for.
-
-    Raises:
-        ParameterError: an ending other than .jpg, .jpeg, .png and .webp.
-    """
-    ending = Path(path).suffix.lower()
-    if ending not in FORMATS:
-        raise ParameterError("contact sheet", must_be=f"a {', '.join(FORMATS)} file", got=repr(str(path)))
-    return FORMATS[ending]
+    return write_picture(page, path, SHEET)
 
 
 def _draw_hit(page: Image.Image, corner: tuple[int, int], rank: int, hit: Hit, layout: SheetLayout) -> None:
@@ -122,11 +99,9 @@ def _verdict(hit: Hit) -> str:
 
 def _thumbnail(path: Path, side: int) -> Image.Image | None:
     try:
-        picture = load_photo(path, jpeg_at_least=2 * side).image
+        return small_photo(read_photo(path), side)
     except BadFileError:
         return None
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
 
 
 def _elided(text: str, font: Font, width: float) -> str:

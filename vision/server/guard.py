@@ -26,7 +26,6 @@ from vision.server.problems import Problem
 
 COOKIE = "chiasm_session"
 COOKIE_DAYS = 30
-READING = ("GET", "HEAD", "OPTIONS")
 # What the page for signing in is made of; nothing in it is about the pictures.
 PAGE = ("sign-in.js", "api.js", "element.js", "theme.js", "style.css", "mark.svg")
 OPEN = (SIGN_IN, SESSION, *(f"/page/{name}" for name in PAGE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from collections import OrderedDict
@@ -13,14 +12,12 @@ from pathlib import Path
 
 from data.errors import ChiasmError
 from vision.retrieval import ImageIndex, IndexSummary
-from vision.server.problems import Problem
+from vision.server.problems import Problem, internal
 from vision.server.schemas import Job, JobFailure, JobSummary
 from vision.server.words import words_of
 
 REMEMBERED = 20
 FAILURES = 200  # files that a summary lists
-
-log = logging.getLogger("chiasm.server")
 
 
 class Jobs:
@@ -103,9 +100,7 @@ class Jobs:
         except ChiasmError as error:
             end = {"state": "failed", "stage": "failed", "detail": words_of(str(error))}
         except Exception as error:  # a bug must not leave a job that runs for ever
-            log.error("a bug in an update", exc_info=error)
-            detail = "An error that nobody expected; the server's log has more."
-            end = {"state": "failed", "stage": "failed", "detail": detail}
+            end = {"state": "failed", "stage": "failed", "detail": internal(error).detail}
         self._changed()
         self._update(id, ended_at=_now(), **end)
 

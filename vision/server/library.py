@@ -22,6 +22,7 @@ from vision.retrieval import ImageIndex
 from vision.retrieval.classify import Labelling, NoneRule
 from vision.retrieval.decode_pool import start_decoders
 from vision.retrieval.facets import Facets
+from vision.retrieval.templates import load_templates
 from vision.retrieval.zero_shot import Classifier, model_scale
 from vision.server.jobs import Jobs
 from vision.server.metrics import Metrics
@@ -95,8 +96,6 @@ class Library:
         Raises:
             ParameterError: labels that cannot work, or a model without words.
         """
-        from vision.retrieval.templates import load_templates
-
         key = (tuple(labels), templates, none)
         with self._lock:
             known = self._classifiers.get(key)

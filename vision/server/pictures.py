@@ -68,7 +68,7 @@ def describe_hit(hit: Hit) -> schemas.Picture:
 
 def describe_picture(id: str, picture: retrieved.Picture, paths: Sequence[Path]) -> schemas.Picture:
     """A picture that lies at these paths, of which there is at least one."""
-    first = next((place for place in picture.places if place.path == paths[0]), picture.places[0])
+    first = next(place for place in picture.places if place.path == paths[0])
     return schemas.Picture(
         id=id,
         name=words_of(paths[0].name),

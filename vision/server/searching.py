@@ -54,7 +54,6 @@ def search(library: Library, request: SearchRequest, *, without: str | None = No
     _, recall = library.facts()
     return SearchAnswer(
         **page,
-        fits=library.index.count(request.where),
         recall=None if request.is_empty else recall,
         took_ms=round(1000 * (time.perf_counter() - began), 3),
     )
@@ -69,16 +68,15 @@ def _ranked(library: Library, request: SearchRequest, without: str | None) -> di
     query = build_query(library, request)
     # Where the one to leave out stands is not known before: ranks are counted without it from the first on.
     first, more = (offset, 0) if without is None else (0, offset + 1)
-    found = library.index.search(
-        query, k + more, where=request.where, captions=request.captions, offset=first
-    )
-    others = [hit for hit in found if hit.id != without][offset - first :][:k]
+    found = library.index.find(query, k + more, where=request.where, captions=request.captions, offset=first)
+    others = [hit for hit in found.hits if hit.id != without][offset - first :][:k]
     shown = [hit for hit in others if passes(hit, request.cut)]
     # Ranked by relevance as they are, pages end with the first that has nothing to show.
     is_last = len(others) < k or not shown or offset + k >= DEPTH
     return {
         "pictures": [describe_hit(hit) for hit in shown],
         "next": None if is_last else write_cursor(offset + k, key),
+        "fits": found.fits,
         "left_out": len(others) - len(shown),
     }
 
@@ -97,6 +95,7 @@ def _browsed(library: Library, request: SearchRequest) -> dict[str, Any]:
     return {
         "pictures": pictures,
         "next": None if last is None else write_cursor(last, key),
+        "fits": library.index.count(request.where),
         "left_out": 0,
     }
 

@@ -42,9 +42,7 @@ def url_of(listening: socket.socket, host: str) -> str:
     return f"http://{shown}:{listening.getsockname()[1]}/"
 
 
-def serve(
-    app: ASGIApp, listening: socket.socket, ready: Callable[[], None], ending: threading.Event | None = None
-) -> None:
+def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None], ending: threading.Event) -> None:
     """Answer until the process is told to end.
 
     Args:
@@ -60,7 +58,7 @@ def serve(
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",
     )
-    _Server(config, ready, ending or threading.Event()).run(sockets=[listening])
+    _Server(config, ready, ending).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):

@@ -8,9 +8,7 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
-from data.photos import PhotoFile, decode_photo
+from data.photos import PhotoFile, small_photo
 from data.writing import whole_file
 
 SIDES = (160, 320, 640, 1280, 2560)
@@ -81,8 +79,8 @@ def thumbnail(file: PhotoFile, side: int) -> bytes:
     Raises:
         BadFileError: it cannot be decoded.
     """
-    image = decode_photo(file, jpeg_at_least=2 * side).image
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY, optimize=side <= 640, progressive=side > 640)
+    small_photo(file, side).save(
+        buffer, "JPEG", quality=QUALITY, optimize=side <= 640, progressive=side > 640
+    )
     return buffer.getvalue()

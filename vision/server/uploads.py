@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import BadFileError
@@ -104,5 +104,4 @@ def decode_upload(data: bytes, reader: PictureReader) -> tuple[Picture, Pixels]:
         except BadFileError as error:
             raise Problem("unprocessable", f"The body must be a picture, got {error.got}.") from error
     assert decoded is not None  # it was wanted
-    picture, pixels_CHW = decoded
-    return replace(picture, places=()), pixels_CHW
+    return decoded

@@ -6,7 +6,7 @@ import { copied } from "./notices.js";
 const SIZES = ["bytes", "kB", "MB", "GB"];
 
 /** 123456 -> "123 kB", in steps of a thousand as cameras and shops count. */
-export function sized(bytes) {
+function sized(bytes) {
   const step = Math.min(SIZES.length - 1, Math.max(0, Math.floor(Math.log10(bytes || 1) / 3)));
   const value = bytes / 1000 ** step;
   return `${value.toFixed(value < 10 && step ? 1 : 0)} ${SIZES[step]}`;

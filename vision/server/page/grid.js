@@ -20,7 +20,7 @@ let width = 0;
 const percent = (share) => `${Math.round(100 * share)} %`;
 
 /** How a picture came here: in words for a screen reader, in short for the eye; empty while browsing. */
-export function verdictOf({ relevance, by_caption: byCaption, score }) {
+function verdictOf({ relevance, by_caption: byCaption, score }) {
   if (byCaption) return ["found by its caption", "caption"];
   if (relevance !== null) return [`relevance ${percent(relevance)}`, percent(relevance)];
   return score === null ? ["", ""] : [`score ${score.toFixed(3)}`, score.toFixed(3)];

@@ -15,7 +15,7 @@ const INFERNO = [
 const RASTER = 224; // points along the longer side: more than a screen shows of a map of 7 or 14 cells
 
 /** @param {number} value 0 to 1 @returns {number[]} red, green, blue, 0 to 255 */
-export function colourOf(value) {
+function colourOf(value) {
   const at = Math.min(1, Math.max(0, value)) * (INFERNO.length - 1);
   const low = Math.min(INFERNO.length - 2, Math.floor(at));
   return INFERNO[low].map((from, channel) => from + (INFERNO[low + 1][channel] - from) * (at - low));

@@ -11,7 +11,7 @@ const MOST = 5;
 const PICTURES = /^image\/|^application\/octet-stream$|^$/; // HEIC comes without a type from some systems
 
 /** Send pictures, and search by them. @param {Iterable<File>} files */
-export async function searchBy(files) {
+async function searchBy(files) {
   dismiss("intake");
   const all = [...files];
   const pictures = all.filter((file) => PICTURES.test(file.type)).slice(0, MOST);

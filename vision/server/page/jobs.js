@@ -26,7 +26,7 @@ async function begin() {
 }
 
 /** Show the job that runs already, if one does. */
-export async function pickUp() {
+async function pickUp() {
   const { jobs } = await api.jobs();
   const running = jobs.find((job) => job.state === "running");
   if (running) watch(running);
@@ -98,7 +98,7 @@ function paint(job) {
 }
 
 /** What an update did, in a sentence. */
-export function summed(summary) {
+function summed(summary) {
   const { added, changed, moved, removed, unchanged, failed, seconds } = summary;
   const parts = [
     [added, "added"],

@@ -19,7 +19,7 @@ let abort = null;
 let typing;
 
 /** Labels from what was typed: each once, in order. */
-export function labelsIn(text) {
+function labelsIn(text) {
   const words = text
     .split(/[,;\n]/)
     .map((word) => word.trim())

@@ -4,7 +4,7 @@ const NARROWEST = 0.5; // width / height: a scroll or a panorama is cut to this 
 const WIDEST = 3;
 
 /** The height that rows aim at for a width: two or three landscapes in a row on a phone, about seven on a wall. */
-export function rowHeight(width) {
+function rowHeight(width) {
   return Math.round(Math.min(290, Math.max(124, 84 + width * 0.1)));
 }
 

@@ -66,7 +66,7 @@ export function addChip(chip, options) {
 }
 
 /** @param {State} asked @returns {string} an address with all of the state, in the order of the chips */
-export function addressOf(asked) {
+function addressOf(asked) {
   const words = new URLSearchParams();
   for (const { kind, value, minus } of asked.chips) {
     words.append(

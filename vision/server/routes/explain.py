@@ -58,7 +58,7 @@ def _file(library: Library, request: ExplainRequest) -> PhotoFile:
 
 def _explain(library: Library, request: ExplainRequest, file: PhotoFile) -> tuple[Explanation, list[str]]:
     query = build_query(library, request)
-    explanation = library.index.explain(file.data, query, method=request.method)
+    explanation = library.index.explain(file, query, method=request.method)
     return explanation, library.index.explain_methods()
 
 

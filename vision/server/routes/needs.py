@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Request
 
 from vision.server.library import Library
 from vision.server.problems import KINDS, MEDIA_TYPE
-from vision.server.schemas import EXAMPLE_ID, ProblemDetail
+from vision.server.schemas import EXAMPLE_ID
 
 
 async def _library(request: Request) -> Library:  # a plain function would be called in another thread
@@ -36,6 +36,3 @@ def content(media_type: str, description: str) -> dict[int | str, dict[str, Any]
     """An answer that is no JSON."""
     schema = {"type": "string"} if media_type.startswith("text/") else {"type": "string", "format": "binary"}
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
-
-
-__all__ = ["PictureId", "ProblemDetail", "TheLibrary", "content", "problems"]
