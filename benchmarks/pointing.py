@@ -23,11 +23,10 @@ from torch.nn import functional as F
 
 from benchmarks import coloured_shapes as shapes
 from benchmarks.outcome import command, machine, table, write
-from benchmarks.photographs import add_photos_option
+from benchmarks.photographs import Subject, add_photos_option, subjects
 from benchmarks.pointing_cases import (
     Axis,
     Pointed,
-    Subject,
     alike,
     beside_noise,
     canvas,
@@ -35,12 +34,11 @@ from benchmarks.pointing_cases import (
     lite_stages,
     pairs,
     pointed,
-    subjects,
-    wilson,
 )
 from data.photos import load_photo
 from vision.backbones import Backbone, load_backbone
 from vision.explain import explain, methods_for
+from vision.store.recall import wilson
 
 CANVASES = [(fit, axis) for fit in ("letterbox", "crop") for axis in ("left-right", "top-bottom")]
 LITE_SHUFFLES = 8
@@ -195,13 +193,13 @@ def shape_hits(backbone: Backbone, texts_E: np.ndarray, method: str, count: int,
 
 
 def _shares(hits: list[Pointed]) -> dict[str, Any]:
-    right, hottest = sum(hit.mass for hit in hits), sum(hit.hottest for hit in hits)
+    right, hottest = [float(hit.mass) for hit in hits], [float(hit.hottest) for hit in hits]
     return {
         "maps": len(hits),
-        "mass": right / len(hits),
-        "mass_interval": wilson(right, len(hits)),
-        "hottest": hottest / len(hits),
-        "hottest_interval": wilson(hottest, len(hits)),
+        "mass": float(np.mean(right)),
+        "mass_interval": wilson(right, 1),
+        "hottest": float(np.mean(hottest)),
+        "hottest_interval": wilson(hottest, 1),
     }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,37 +19,12 @@ from PIL import Image, ImageOps
 from scipy.stats import rankdata
 from torch import nn
 
+from benchmarks.photographs import Subject
+
 Axis = Literal["left-right", "top-bottom"]
 Fit = Literal["letterbox", "crop"]
 GREY = (124, 116, 104)  # the mean of ImageNet
 SIDE = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A photograph and the readable name of what is on it."""
-
-    path: Path
-    name: str
-
-    @property
-    def text(self) -> str:
-        """How it is asked for."""
-        return f"a photo of a {self.name}"
-
-
-def subjects(folder: Path) -> list[Subject]:
-    """The photographs of a folder whose names begin with an ImageNet synset, by name."""
-    from timm.data import ImageNetInfo
-
-    from vision.backbones.open_clip_data import imagenet_class_names
-
-    synsets = ImageNetInfo("imagenet-1k").label_names()
-    names = imagenet_class_names()
-    return [
-        Subject(path=path, name=names[synsets.index(path.name.partition("_")[0])])
-        for path in sorted(folder.iterdir())
-    ]
 
 
 def pairs(chosen: list[Subject], seed: int = 0) -> list[tuple[Subject, Subject]]:
@@ -126,11 +100,3 @@ def alike(one_RC: npt.NDArray[np.float32], other_RC: npt.NDArray[np.float32]) ->
     """Spearman's rank correlation of two maps; 0 where one is the same everywhere."""
     ranks = [rankdata(map_RC.ravel()) for map_RC in (one_RC, other_RC)]
     return float(np.corrcoef(ranks)[0, 1]) if all(rank.std() > 0 for rank in ranks) else 0.0
-
-
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Interval of a share at 95 % (Wilson 1927)."""
-    share = hits / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return float(middle - half), float(middle + half)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any
+
+from vision.server import page_files, routes
 
 API = "/api/v1"
 NOBODY = "5f3c1e0a-8b1d-4c5e-9a77-0d1f2b3c4d5e"  # an identifier that no picture has
@@ -25,3 +29,29 @@ def problem(answer: Any, name: str, status: int) -> str:
     assert said["title"]
     assert said["detail"].endswith((".", "?"))
     return str(said["detail"])
+
+
+def every_route() -> list[tuple[str, str]]:
+    """Method and URL of every route, described or not, with something sensible in the place of parameters."""
+    modules = [
+        importlib.import_module(f"{routes.__name__}.{one.name}")
+        for one in pkgutil.iter_modules(routes.__path__)
+    ]
+    found = [
+        (method, f"{API}{route.path}")
+        for module in modules
+        for route in getattr(module, "router", SimpleRouter).routes
+        for method in route.methods
+    ]
+    found += [(method, route.path) for route in page_files.router.routes for method in route.methods]  # type: ignore[attr-defined]
+    found += [("GET", f"{API}/openapi.json")]
+    pages = [("GET", f"/page/{name}") for name in page_files.read_page()]
+    filled = [
+        (method, path.replace("{id}", "0" * 16 if "/jobs" in path else NOBODY).replace("{key}", "0" * 16))
+        for method, path in found
+    ]
+    return sorted({*((method, path.replace("{name}", "main.js")) for method, path in filled), *pages})
+
+
+class SimpleRouter:
+    routes: tuple[Any, ...] = ()

@@ -1,11 +1,12 @@
-"""A model small enough for unit tests: it sees and understands colours, and nothing else; and a server."""
+"""A model small enough for unit tests, which understands colours and nothing else; the command; a server."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -73,6 +74,32 @@ def album(tmp_path: Path) -> Path:
         place = folder / "below" if number >= 3 else folder
         Image.new("RGB", (20 + number, 10), rgb).save(place / f"{name}.png")
     return folder
+
+
+# The command in this process
+
+
+class Outcome(NamedTuple):
+    """How a command ended: its exit code, and what it printed where."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_vision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run `vision` with these arguments."""
+    from vision.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["vision", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main()
+        return Outcome(int(ending.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 # A server in this process

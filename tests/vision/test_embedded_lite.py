@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import ImageNetInfo
 
+from benchmarks.photographs import subjects
 from data.errors import BadFileError, MissingDependencyError, UnknownNameError
 from vision.backbones import embedded_lite, load_backbone
 from vision.backbones.embedded_lite import CLASSIFIER, SENTENCES, TOKENIZER, EmbeddedLite, WheelFile, conse
@@ -189,10 +189,9 @@ def test_the_files_are_those_that_were_measured() -> None:
 @pytest.mark.slow
 def test_recall_on_photographs(lite: EmbeddedLite, shared_data: Path) -> None:
     """R@1 of "a photo of a NAME" among 250 photographs, one per ImageNet class; 0.940 when written."""
-    synsets = ImageNetInfo("imagenet-1k").label_names()
-    photos = sorted((shared_data / "photos").glob("*.JPEG"))
-    names = [imagenet_class_names()[synsets.index(path.name.partition("_")[0])] for path in photos]
-    assert len(photos) == len(set(names)) == 250
+    shown = subjects(shared_data / "photos")
+    photos = [subject.path for subject in shown]
+    assert len(photos) == len({subject.name for subject in shown}) == 250
     batches = []
     for start in range(0, len(photos), 25):
         pixels = []
@@ -200,7 +199,7 @@ def test_recall_on_photographs(lite: EmbeddedLite, shared_data: Path) -> None:
             with Image.open(path) as image:
                 pixels.append(lite.preprocess(image))
         batches.append(lite.encode_image(torch.stack(pixels)))
-    similarity = lite.encode_text([f"a photo of a {name}" for name in names]) @ torch.cat(batches).T
+    similarity = lite.encode_text([subject.text for subject in shown]) @ torch.cat(batches).T
     rank = (similarity > similarity.diag().unsqueeze(1)).sum(dim=1)
     recall_1, recall_10 = (rank == 0).float().mean().item(), (rank < 10).float().mean().item()
     print(f"R@1 {recall_1:.3f}, R@10 {recall_10:.3f}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,17 +15,9 @@ from PIL import Image
 
 from tests.vision.test_backbone_open_clip import VISION, build
 from vision.backbones import load_backbone
-from vision.cli import main
 from vision.explain import explain
 
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Vision = Callable[..., Outcome]
+Vision = Callable[..., Any]  # `run_vision` of conftest.py
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +26,7 @@ def clip() -> Any:
 
 
 @pytest.fixture
-def vision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clip: Any) -> Vision:
+def vision(run_vision: Vision, monkeypatch: pytest.MonkeyPatch, clip: Any) -> Vision:
     """Run `vision` in this process, with the tiny CLIP under every name that is no `scratch:`."""
 
     def load(name: str, **options: Any) -> Any:
@@ -43,15 +34,7 @@ def vision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
     monkeypatch.setattr("vision.backbones.load_backbone", load)
     monkeypatch.delenv("CHIASM_STORE", raising=False)
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["vision", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ending:
-            main()
-        return Outcome(int(ending.value.code or 0), *capsys.readouterr())
-
-    return run
+    return run_vision
 
 
 @pytest.fixture

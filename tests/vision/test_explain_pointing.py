@@ -15,6 +15,7 @@ import torch
 from scipy.stats import binom
 
 from benchmarks import coloured_shapes as shapes
+from benchmarks.photographs import subjects
 from benchmarks.pointing_cases import (
     Axis,
     Fit,
@@ -24,13 +25,12 @@ from benchmarks.pointing_cases import (
     lite_stages,
     pairs,
     pointed,
-    subjects,
-    wilson,
 )
 from data.photos import load_photo
 from vision.backbones import Backbone, load_backbone
 from vision.explain import explain, methods_for
 from vision.explain.methods import METHODS
+from vision.store.recall import wilson
 
 Case = tuple[np.ndarray, np.ndarray, int, Axis]  # canvas (H, W, 3), text (E,), the half that is named, axis
 
@@ -176,7 +176,7 @@ def test_the_game_itself() -> None:
     assert alike(left, 2 * left + 1) == pytest.approx(1)
     assert alike(left, -left) == pytest.approx(-1)
     assert alike(left, np.ones_like(left)) == 0
-    low, high = wilson(8, 10)  # the textbook's
+    low, high = wilson([1.0] * 8 + [0.0] * 2, 1)  # the textbook's
     assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from PIL import Image
 from tests.vision.asking import API
 from tests.vision.conftest import COLOURS, ColourEmbedder
 from tests.vision.serve_process import ROOT, Served, command, environment, served
-from vision.cli import main
 from vision.retrieval import ImageIndex
 
 TOKEN = "correct-horse-battery-staple"
@@ -193,14 +192,16 @@ def test_no_process_outlives_one_that_is_killed(store: Path, tmp_path: Path) -> 
 # Starts that fail, in this process
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: object) -> str:
-    monkeypatch.setattr(sys, "argv", ["vision", "serve", "--no-open", *map(str, options)])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ending:
-        main()
-    printed = capsys.readouterr()
-    assert (ending.value.code, printed.out) == (2, "")
-    return printed.err
+@pytest.fixture
+def refused(run_vision: Callable[..., Any]) -> Callable[..., str]:
+    """What `vision serve` with these options says when it does not start."""
+
+    def start(*options: object) -> str:
+        outcome = run_vision("serve", "--no-open", *options)
+        assert (outcome.code, outcome.out) == (2, "")
+        return str(outcome.err)
+
+    return start
 
 
 @pytest.fixture(autouse=True)
@@ -222,37 +223,27 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_cannot_be_served_is_told_in_one_line(
-    store: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    options: list[str],
-    message: str,
+    store: Path, refused: Callable[..., str], options: list[str], message: str
 ) -> None:
-    said = refused(monkeypatch, capsys, "--store", store, *options)
+    said = refused("--store", store, *options)
     assert f"error: {message}" in said
     assert len(said.strip().splitlines()) == 1
     assert "short" not in said
     assert "ä" not in said
 
 
-def test_a_port_that_is_taken_is_told(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_that_is_taken_is_told(store: Path, refused: Callable[..., str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = refused(monkeypatch, capsys, "--store", store, "--port", port)
+        said = refused("--store", store, "--port", port)
     assert re.search(rf"error: address must be free .*127\.0\.0\.1:{port}.*--port", said)
     with ImageIndex.open(store, ColourEmbedder()) as index:  # it was not even opened
         assert len(index) >= 5
 
 
-def test_a_store_that_is_none_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_store_that_is_none_is_told(tmp_path: Path, refused: Callable[..., str]) -> None:
     for store in (tmp_path / "nothing", tmp_path):
-        assert "store must be a folder with an index" in refused(
-            monkeypatch, capsys, "--store", store, "--port", 0
-        )
+        assert "store must be a folder with an index" in refused("--store", store, "--port", 0)
     assert not (tmp_path / "nothing").exists()
 
 

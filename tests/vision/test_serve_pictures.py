@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from data.errors import FingerprintMismatchError, ParameterError
+from data.photos import PhotoFile
 from tests.vision.asking import API, NOBODY, Serve, ids_by_name, problem
 from vision.retrieval import ImageIndex, Query
 from vision.retrieval.classify import Labelling, classify_vectors
@@ -359,8 +360,8 @@ class Map:
 def explained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, Query, str | None]]:
     asked: list[tuple[bytes, Query, str | None]] = []
 
-    def explain(index: ImageIndex, picture: bytes, query: Query, *, method: str | None = None) -> Map:
-        asked.append((picture, query, method))
+    def explain(index: ImageIndex, picture: PhotoFile, query: Query, *, method: str | None = None) -> Map:
+        asked.append((picture.data, query, method))
         if method not in (None, "some", "other"):
             raise ParameterError("method", must_be="one of some, other", got=repr(method))
         return Map()

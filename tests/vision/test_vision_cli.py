@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -20,17 +20,11 @@ from vision.cli import app, main
 ROOT = Path(__file__).parents[2]
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Vision = Callable[..., Outcome]
+Vision = Callable[..., Any]  # `run_vision` of conftest.py
 
 
 @pytest.fixture
-def vision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], colours: Any) -> Vision:
+def vision(run_vision: Vision, monkeypatch: pytest.MonkeyPatch, colours: Any) -> Vision:
     """Run `vision` in this process, with the fake model under every name."""
 
     def load(name: str) -> Any:
@@ -38,15 +32,7 @@ def vision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
     monkeypatch.setattr("vision.backbones.load_backbone", load)
     monkeypatch.delenv("CHIASM_STORE", raising=False)
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["vision", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ending:
-            main()
-        return Outcome(int(ending.value.code or 0), *capsys.readouterr())
-
-    return run
+    return run_vision
 
 
 @pytest.fixture
@@ -347,9 +333,7 @@ def test_class_names_find_their_photographs(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """R@1 of "a photo of a NAME" (open_clip's names) among 250 photographs, by way of the command."""
-    from timm.data import ImageNetInfo
-
-    from vision.backbones.open_clip_data import imagenet_class_names
+    from benchmarks.photographs import subjects
     from vision.retrieval import ImageIndex
 
     monkeypatch.setattr(
@@ -358,13 +342,12 @@ def test_class_names_find_their_photographs(
     with pytest.raises(SystemExit):
         main()
     assert "added 250, unchanged 0, removed 0, failed 0" in capsys.readouterr().out
-    synsets = ImageNetInfo("imagenet-1k").label_names()
-    photos = sorted((shared_data / "photos").iterdir())
-    names = [imagenet_class_names()[synsets.index(path.name.partition("_")[0])] for path in photos]
+    shown = subjects(shared_data / "photos")
+    photos = [subject.path for subject in shown]
     with ImageIndex.open(tmp_path / "s") as index:
-        queries = index.backbone.encode_text([f"a photo of a {name}" for name in names]).numpy()
+        queries = index.backbone.encode_text([subject.text for subject in shown]).numpy()
         found = [index.search(query_E, k=1)[0].path for query_E in queries]
-        assert index.search(f"a photo of a {names[7]}", k=1)[0].path == found[7]
+        assert index.search(shown[7].text, k=1)[0].path == found[7]
     recall = sum(map(Path.samefile, found, photos)) / len(photos)
     print(f"R@1 {recall:.3f}")
     assert len(photos) == 250
