@@ -1,11 +1,14 @@
-"""Fixtures shared by all tests: where the real data lies, and fixed seeds."""
+"""Fixtures shared by all tests: where the real data lies, fixed seeds, and commands in this process."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 # Models in tests are tiny: threads would only get into each other's way, and into that of other processes.
 # OpenMP reads this once, when torch is first imported.
@@ -35,3 +38,27 @@ def shared_data() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240229)
+
+
+class Outcome(NamedTuple):
+    """How a command ended: its exit code, and what it printed where."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Run the command `main`, called so, with these arguments, in this process."""
+
+    def run(main: Callable[[], object], name: str, *arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main()
+        return Outcome(int(ending.value.code or 0), *capsys.readouterr())
+
+    return run

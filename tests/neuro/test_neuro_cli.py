@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -22,30 +23,16 @@ from .conftest import TINY_BACKBONE
 ROOT = Path(__file__).parents[2]
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Neuro = Callable[..., Outcome]
+Neuro = Callable[..., Any]  # `run_command` of tests/conftest.py
 
 
 @pytest.fixture
-def neuro(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Neuro:
+def neuro(run_command: Neuro) -> Neuro:
     """Run `neuro` in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["neuro", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ending:
-            main()
-        return Outcome(int(ending.value.code or 0), *capsys.readouterr())
-
-    return run
+    return partial(run_command, main, "neuro")
 
 
-def refused(outcome: Outcome, *words: str) -> None:
+def refused(outcome: Any, *words: str) -> None:
     """Exit code 2, nothing on standard output, and a last line on standard error that says it all."""
     assert (outcome.code, outcome.out) == (2, "")
     assert "Traceback" not in outcome.err

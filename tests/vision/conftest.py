@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -79,27 +79,12 @@ def album(tmp_path: Path) -> Path:
 # The command in this process
 
 
-class Outcome(NamedTuple):
-    """How a command ended: its exit code, and what it printed where."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def run_vision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def run_vision(run_command: Callable[..., Any]) -> Callable[..., Any]:
     """Run `vision` with these arguments."""
     from vision.cli import main
 
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["vision", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ending:
-            main()
-        return Outcome(int(ending.value.code or 0), *capsys.readouterr())
-
-    return run
+    return partial(run_command, main, "vision")
 
 
 # A server in this process
