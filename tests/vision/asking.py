@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from vision.server import page_files, routes
 
@@ -29,6 +32,19 @@ def problem(answer: Any, name: str, status: int) -> str:
     assert said["title"]
     assert said["detail"].endswith((".", "?"))
     return str(said["detail"])
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> tuple[threading.Event, threading.Event]:
+    """Have a method wait at a gate: what is set when it gets there, and what to set to let it go on."""
+    reached, gate, real = threading.Event(), threading.Event(), getattr(owner, name)
+
+    def held(*arguments: Any) -> Any:
+        reached.set()
+        assert gate.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, held)
+    return reached, gate
 
 
 def every_route() -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -15,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from data.errors import ParameterError
-from tests.vision.asking import API, NOBODY, Serve, ids_by_name, problem
+from tests.vision.asking import API, NOBODY, Serve, hold, ids_by_name, problem
 from vision.retrieval import ImageIndex
 from vision.server.body_limit import with_body_limit
 from vision.server.options import Limits, ServerOptions
@@ -357,14 +356,7 @@ def test_what_takes_too_long_is_given_up_and_nothing_else(
     serve: Serve, colour_index: ImageIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(colour_index, timeout_s=0.3)
-    gate = threading.Event()
-    encode = colour_index.backbone.encode_text
-
-    def slow(sentences: Any) -> Any:
-        assert gate.wait(60)
-        return encode(sentences)
-
-    monkeypatch.setattr(colour_index.backbone, "encode_text", slow)
+    _, gate = hold(monkeypatch, colour_index.backbone, "encode_text")
     try:
         answer = client.post(f"{API}/search", json={"terms": [{"text": "red"}]})
         assert "within 0.3 seconds" in problem(answer, "timeout", 504)
@@ -379,15 +371,7 @@ def test_more_than_can_be_worked_on_are_turned_away(
     serve: Serve, colour_index: ImageIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(colour_index, waiting=1)
-    reached, gate = threading.Event(), threading.Event()
-    facets = ImageIndex.facets
-
-    def slow(index: ImageIndex) -> Any:
-        reached.set()
-        assert gate.wait(60)
-        return facets(index)
-
-    monkeypatch.setattr(ImageIndex, "facets", slow)
+    reached, gate = hold(monkeypatch, ImageIndex, "facets")
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(client.get, f"{API}/collections/{colour_index.model.key}/facets")
         try:

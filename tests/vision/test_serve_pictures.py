@@ -18,7 +18,7 @@ from PIL import Image
 
 from data.errors import FingerprintMismatchError, ParameterError
 from data.photos import PhotoFile
-from tests.vision.asking import API, NOBODY, Serve, ids_by_name, problem
+from tests.vision.asking import API, NOBODY, Serve, hold, ids_by_name, problem
 from vision.retrieval import ImageIndex, Query
 from vision.retrieval.classify import Labelling, classify_vectors
 from vision.retrieval.templates import load_templates
@@ -478,15 +478,7 @@ def test_the_values_to_filter_by_are_counted(client: Any, colour_index: ImageInd
 
 
 def test_searches_do_not_wait_for_counting(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    counting, gate = threading.Event(), threading.Event()
-    real = ImageIndex.facets
-
-    def slow(index: ImageIndex) -> Any:
-        counting.set()
-        assert gate.wait(60)
-        return real(index)
-
-    monkeypatch.setattr(ImageIndex, "facets", slow)
+    counting, gate = hold(monkeypatch, ImageIndex, "facets")
     key = client.get(f"{API}/collections").json()["collections"][0]["key"]
     with ThreadPoolExecutor(1) as threads:
         facets = threads.submit(client.get, f"{API}/collections/{key}/facets")
