@@ -93,12 +93,31 @@ def _name(glob: str) -> str:
             expression += "[^/]*"
         elif character == "?":
             expression += "[^/]"
-        elif character == "[" and (end := glob.find("]", at + 1)) > 0:
-            body = re.sub(r"([\\\[&~|])", r"\\\1", glob[at:end])
-            expression += f"(?!/)[{'^' + body[1:] if body[0] in '!^' else body}]"
-            at = end + 1
+        elif character == "[" and (end := _end_of_set(glob, at)) > 0:
+            expression, at = expression + _set(glob[at:end]), end + 1
         elif character == "\\" and at < len(glob):
             expression, at = expression + re.escape(glob[at]), at + 1
         else:
             expression += re.escape(character)
     return expression
+
+
+def _end_of_set(glob: str, at: int) -> int:
+    """Where the `]` of a set is that begins at `at`, or -1; one that comes first is a member."""
+    first = at + (glob[at : at + 1] in ("!", "^"))
+    return glob.find("]", first + 1)
+
+
+def _set(body: str) -> str:
+    """What stands between brackets -> regular expression of one character; a range the wrong way is empty."""
+    negated = body[0] in ("!", "^")
+    left, members = body[negated:], ""
+    while left:
+        is_range = len(left) > 2 and left[1] == "-"
+        low, high = left[0], left[2] if is_range else left[0]
+        if low <= high:
+            members += f"{re.escape(low)}-{re.escape(high)}" if is_range else re.escape(low)
+        left = left[3 if is_range else 1 :]
+    if not members:
+        return "[^/]" if negated else "(?!)"
+    return f"(?!/)[{'^' if negated else ''}{members}]"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data.errors import ParameterError
@@ -70,11 +71,18 @@ def test_patterns_that_mean_nothing_are_refused(pattern: str) -> None:
         PathGlobs(include=(pattern,))
 
 
+@example(["[!]"])
+@example(["[b-a]"])
 @given(st.lists(st.text(st.sampled_from("ab*?[]\\!-^&~|. "), min_size=1, max_size=8), min_size=1, max_size=4))
 def test_any_text_is_a_pattern_or_an_error(names: list[str]) -> None:
     pattern = "/".join(names)
     if not pattern.startswith("!"):
         PathGlobs(include=(pattern,)).takes_file(Path("a/b.jpg"))
+
+
+@given(st.text(st.sampled_from("abcd]-!&~|.\\["), max_size=6), st.sampled_from("abcd]-!&~|.\\[^"))
+def test_a_set_is_what_fnmatch_takes_it_for(body: str, letter: str) -> None:
+    assert PathGlobs(include=(f"[{body}]",)).takes_file(Path(letter)) == fnmatchcase(letter, f"[{body}]")
 
 
 @given(st.lists(st.text(st.sampled_from("ab.é\n"), min_size=1, max_size=5), min_size=1, max_size=4))
