@@ -33,13 +33,7 @@ demo: $(READY)
 	@$(BIN)/python notebooks/demo.py --out $(OUT) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: $(READY) $(BROWSER)
-ifeq ($(ARGS),)
-	@# What drives a browser has a process of its own: it switches stacks, which no other test should have to bear.
-	@$(BIN)/python -m pytest $(wildcard tests/vision/test_page*.py)
-	@$(BIN)/python -m pytest --ignore-glob='*/test_page*.py'
-else
 	@$(BIN)/python -m pytest $(ARGS)
-endif
 
 # Where there is no Chromium and none may be installed, the tests that drive one are skipped and say so.
 $(BROWSER): $(READY)

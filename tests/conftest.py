@@ -13,7 +13,8 @@ from typing import NamedTuple
 # Models in tests are tiny: threads would only get into each other's way, and into that of other processes.
 # OpenMP reads this once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Stores sync to the disk at every step, and hundreds of tests make one: in memory that costs nothing.
+# Stores sync to the disk at every step, and hundreds of tests make one: in memory that costs nothing, as long
+# as each test's folder goes with it (`tmp_path_retention_policy` in pyproject.toml).
 if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 
