@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
 import schemathesis
@@ -31,7 +30,7 @@ from tests.vision.conftest import COLOURS, ColourEmbedder
 from vision.retrieval import ImageIndex
 from vision.server.app import create_app
 from vision.server.options import Limits, ServerOptions
-from vision.server.serve import listen, serve
+from vision.server.serve import listen, server_of
 
 EXAMPLES = 12  # made up for each route, beside those that follow from its limits one by one
 
@@ -54,36 +53,27 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "album").mkdir()
     for number, (name, rgb) in enumerate(COLOURS.items()):
         Image.new("RGB", (20 + number, 10), rgb).save(folder / f"album/{name}.png")
-    index = ImageIndex.create(folder / "store", WordyEmbedder())
-    index.add_folder([folder / "album"])
-    index.set_captions({folder / "album/red.png": "a dog on a beach"})
-    index.set_columns((id, {"kind": "plain", "none": None, "share": 0.5}) for id, _ in index.browse())
-    started, stopping = threading.Event(), list[Any]()
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ImageIndex.create(folder / "store", WordyEmbedder()) as index,
+    ):
         patch.setenv("CHIASM_CACHE", str(folder / "cache"))
-        patch.setattr(
-            "vision.server.serve._Server.install_signal_handlers", lambda server: None, raising=False
-        )
+        index.add_folder([folder / "album"])
+        index.set_captions({folder / "album/red.png": "a dog on a beach"})
+        index.set_columns((id, {"kind": "plain", "none": None, "share": 0.5}) for id, _ in index.browse())
         options = ServerOptions(port=0, limits=Limits(rate=0))
-        listening = listen(options)
-        app = create_app(index, options, warm_up=False)
-        real = serve.__globals__["_Server"]
-
-        class Noted(real):  # type: ignore[misc, valid-type]
-            def __init__(self, *arguments: Any):
-                super().__init__(*arguments)
-                stopping.append(self)
-
-        patch.setitem(serve.__globals__, "_Server", Noted)
-        thread = threading.Thread(target=serve, args=(app, listening, started.set))
+        listening, started, ending = listen(options), threading.Event(), threading.Event()
+        server = server_of(create_app(index, options, warm_up=False, ending=ending), started.set, ending)
+        thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
             assert started.wait(60)
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            stopping[0].should_exit = True
+            server.should_exit = True
             thread.join(60)
-    assert not thread.is_alive()
+        assert not thread.is_alive()
+        assert ending.is_set()
 
 
 def wrongs(event: events.ScenarioFinished) -> Iterator[str]:

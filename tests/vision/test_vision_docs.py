@@ -67,7 +67,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(ServerPlace, "close", lambda self: None)
     monkeypatch.setattr("data.photo_watch.watch_photos", lambda roots, **globs: iter(()))
     # A server would not end by itself: it is told to be ready, and that is that.
-    monkeypatch.setattr("vision.server.serve.serve", lambda app, listening, ready, ending: ready())
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: server.ready())
     monkeypatch.setattr("webbrowser.open", lambda url: True)
     return tmp_path
 

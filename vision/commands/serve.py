@@ -47,7 +47,7 @@ def serve(
     with note("Opening the index"):
         from vision.retrieval import ImageIndex
         from vision.server.app import create_app
-        from vision.server.serve import listen, serve, url_of
+        from vision.server.serve import listen, server_of, url_of
 
         listening = listen(options)
     with listening, ImageIndex.open(store) as index:
@@ -59,4 +59,4 @@ def serve(
                 webbrowser.open(url)
 
         ending = threading.Event()
-        serve(create_app(index, options, ending=ending), listening, ready, ending)
+        server_of(create_app(index, options, ending=ending), ready, ending).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""Run the server until Ctrl-C."""
+"""What listens and answers until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def url_of(listening: socket.socket, host: str) -> str:
     return f"http://{shown}:{listening.getsockname()[1]}/"
 
 
-def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None], ending: threading.Event) -> None:
-    """Answer until the process is told to end.
+def server_of(app: ASGIApp, ready: Callable[[], None], ending: threading.Event) -> uvicorn.Server:
+    """What answers, once it is `run(sockets=[...])`, until it or the process is told to end.
 
     Args:
         ready: called once it answers.
@@ -58,18 +58,18 @@ def serve(app: ASGIApp, listening: socket.socket, ready: Callable[[], None], end
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",
     )
-    _Server(config, ready, ending).run(sockets=[listening])
+    return _Server(config, ready, ending)
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: threading.Event):
         super().__init__(config)
-        self._ready, self._ending = ready, ending
+        self.ready, self.ending = ready, ending
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
-        self._ready()
+        self.ready()
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
-        self._ending.set()
+        self.ending.set()
         await super().shutdown(sockets)
