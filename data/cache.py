@@ -20,9 +20,9 @@ import pandas as pd
 
 from data.bids import RunFiles
 from data.cached_run import PARTIAL, CachedRun, open_run, write_run
-from data.clean import Recipe
 from data.cohort import Cohort
 from data.errors import BadFileError, ChiasmError, FingerprintMismatchError, ParameterError
+from data.recipe import Recipe
 from data.writing import write_whole
 
 FORMAT = 1

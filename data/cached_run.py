@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from data.bids import RunFiles
 from data.bold import BoldRun, select
-from data.clean import Recipe, clean_blocks, cleaning_operator, freedom, smoothed
+from data.clean import cleaning_operator, freedom, smoothed
+from data.clean_voxels import clean_blocks
 from data.confounds import load_confounds
 from data.errors import BadFileError, ParameterError
+from data.recipe import Recipe
 
 PARTIAL = ".partial-"  # prefix of what is still being written
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import track
 
 from data.cache import prepare
-from data.clean import Recipe
 from data.cohort import Cohort
+from data.recipe import Recipe
 from data.simulate import SimulationSpec, holds, iter_simulate
 from neuro.conduct import conduct
 from neuro.defaults import DEMO_EFFECT, DEMO_SUBJECTS

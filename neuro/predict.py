@@ -9,8 +9,8 @@ from pathlib import Path
 
 from data.bids import RunFiles
 from data.cached_run import CachedRun, open_run, write_run
-from data.clean import Recipe
 from data.errors import BadFileError, ParameterError
+from data.recipe import Recipe
 from neuro.run_folder import TrainedRun
 from neuro.tokens import tubelets
 from neuro.training import run_logit

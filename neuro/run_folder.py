@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from data.cache import Cache
-from data.clean import Recipe
 from data.errors import BadFileError
+from data.recipe import Recipe
 from data.writing import whole_folder
 from neuro.classify import ParkinsonClassifier
 from neuro.model import BrainTransformer

@@ -17,10 +17,11 @@ from nilearn.signal import clean
 
 from data import cached_run
 from data.cache import Cache, prepare
-from data.clean import Recipe, clean_blocks
+from data.clean_voxels import clean_blocks
 from data.cohort import Cohort
 from data.confounds import load_confounds
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
+from data.recipe import Recipe
 
 RECIPE = Recipe(confounds="6p")
 

@@ -16,9 +16,11 @@ from nilearn.maskers import NiftiMasker
 from nilearn.signal import clean
 
 from data.bold import BoldRun, select
-from data.clean import Recipe, clean_blocks, cleaning_operator, freedom, smoothed
+from data.clean import cleaning_operator, freedom, smoothed
+from data.clean_voxels import clean_blocks
 from data.confounds import STRATEGIES, load_confounds, read_table, without_short_segments
 from data.errors import BadFileError, ParameterError, UnknownNameError
+from data.recipe import Recipe
 
 OPEN = {"high_pass": None, "low_pass": None}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from data.cache import Cache, prepare
-from data.clean import Recipe
 from data.cohort import Cohort
+from data.recipe import Recipe
 from data.simulate import SimulationSpec, simulate
 from neuro.classify import ParkinsonClassifier
 from neuro.run_folder import save_run

@@ -1,0 +1,42 @@
+"""`neuro evaluate`: the Transformer beside its rivals, by person, and a report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuro.commands.options import BackboneName, CacheFolder, Device, Epochs, Out, Seed, study_config
+from neuro.defaults import EPOCHS, FOLDS
+
+
+def evaluate(
+    cache: CacheFolder,
+    out: Out,
+    backbone: BackboneName = None,
+    slices: Annotated[
+        str | None, typer.Option(help="Also let this model look at slices, frozen, e.g. embedded:lite.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Folds, by person.")] = FOLDS,
+    epochs: Epochs = EPOCHS,
+    seed: Seed = 0,
+    device: Device = "auto",
+    truth: Annotated[
+        Path | None, typer.Option(help="Mask of a planted effect, to outline on the map.")
+    ] = None,
+) -> None:
+    """Cross-validate by person, beside connectivity + SVM and the majority, and write report.html."""
+    from rich.console import Console
+
+    from data.cache import Cache
+    from neuro.conduct import conduct
+    from neuro.console import show_results
+
+    config = study_config(backbone, slices, epochs=epochs, folds=folds, seed=seed, device=device)
+    command = shlex.join(["neuro", *sys.argv[1:]])
+    evaluation = conduct(Cache.open(cache), config, out, planted=truth, command=command)
+    show_results(evaluation, Console())
+    print(f"report: {out / 'report.html'}")

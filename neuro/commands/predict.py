@@ -1,0 +1,31 @@
+"""`neuro predict`: probability of the positive class for one new run. For research, not for diagnosis."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuro.commands.options import Device
+
+
+def predict(
+    trained: Annotated[Path, typer.Argument(metavar="RUN", help="What `neuro train` wrote.")],
+    bold: Annotated[Path, typer.Argument(help="A preprocessed 4-D run.")],
+    mask: Annotated[Path | None, typer.Option(help="Its brain mask.")] = None,
+    confounds: Annotated[Path | None, typer.Option(help="Its confounds table.")] = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Probability of the positive class for one new run. For research, not for diagnosis."""
+    from neuro.predict import predict as predict_run
+    from neuro.run_folder import load_run
+
+    found = predict_run(load_run(trained, device), bold, mask=mask, confounds=confounds)
+    if as_json:
+        print(json.dumps({**vars(found), "bold": str(found.bold)}))
+        return
+    print(f"{found.bold}: probability {found.probability:.3f} (mean of {found.clips} clips, uncalibrated)")
+    print("For research, not for diagnosis.")
