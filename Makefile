@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := embedded,cpu,qdrant,dev
+EXTRAS := arrow,embedded,cpu,qdrant,dev
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 OUT ?= demo-out
