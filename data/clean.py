@@ -1,13 +1,13 @@
 """Cleaning of a run as one matrix: operator (F, T) @ series (T, V) -> cleaned (F, V), then z-scores.
 
-Detrending, Butterworth filtering and the regression of confounds are all linear in time, so nilearn's
-cleaning of the identity matrix *is* the cleaning, and applying it is one matrix product.
-Letters: T frames of the run, F frames that are kept, V voxels, B voxels of a block, K confounds.
+Detrending, Butterworth filtering, resampling in time and the regression of confounds are all linear in time,
+so nilearn's cleaning of the identity matrix *is* the cleaning, and applying it is one matrix product.
+Letters: T frames of the run, F frames that are kept (at the recipe's TR, where it names one), V voxels, B
+voxels of a block, K confounds.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from data.errors import ParameterError
 from data.recipe import Recipe
+from data.resample import FWHM, over_finite
+from data.time_grid import new_times, resampled_in_time, same_tr, still_kept
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 LEAST_FREEDOM = 5.0
 
@@ -27,7 +30,7 @@ def cleaning_operator(
     tr: float,
     confounds_TK: Doubles | None,
     recipe: Recipe,
-    kept_F: NDArray[np.intp] | None = None,
+    kept_F: Indices | None = None,
 ) -> Doubles:
     """The matrix (F, T) that cleans a run of T frames; without dropped frames it is (T, T).
 
@@ -37,12 +40,15 @@ def cleaning_operator(
     but leaves a dropped frame as it is when its mirror image in time is dropped too, so the steps are taken
     here one by one.
 
+    Where `recipe.tr` is another than the run's, run and confounds alike are resampled after the filter and
+    before the regression (`data.time_grid`), so that what is left is orthogonal to the confounds, and rows
+    are frames at `kept_times`.
+
     Args:
         n_frames: T.
         tr: seconds.
         confounds_TK: regressors, or None.
-        recipe: filter, detrending and frames dropped at the start; its `confounds` and `smooth_mm` are not
-            used here.
+        recipe: filter, detrending, common TR and frames dropped at the start; nothing else of it is used.
         kept_F: indices of frames to keep, increasing; None keeps all.
 
     Raises:
@@ -50,21 +56,16 @@ def cleaning_operator(
             and the band leave fewer than 5 degrees of freedom (`freedom`), so that what is left would be
             rounding noise.
     """
-    kept_F = np.arange(n_frames) if kept_F is None else np.asarray(kept_F)
-    kept_F = kept_F[kept_F >= recipe.drop_frames]
-    _check_fit(n_frames, kept_F.size, tr, recipe)
-    filtered = recipe.high_pass is not None or recipe.low_pass is not None
+    kept_F = _from_start(n_frames, recipe, kept_F)
+    _check_fit(n_frames, kept_F, tr, recipe)
     identity_TT = np.eye(n_frames)
     confounds_TK = np.empty((n_frames, 0)) if confounds_TK is None else np.asarray(confounds_TK, dtype=float)
-    operator, regressors = (
-        _filtered(matrix, kept_F, tr, recipe) if filtered else _detrended(matrix[kept_F], recipe)
-        for matrix in (identity_TT, confounds_TK)
-    )
+    operator, regressors = (_prepared(matrix, kept_F, tr, recipe) for matrix in (identity_TT, confounds_TK))
     if regressors.shape[1]:
         from nilearn.signal import clean
 
         operator = clean(operator, confounds=regressors, detrend=False, filter=False, standardize=None)
-    left = freedom(operator)
+    left = freedom(operator, output_tr(tr, recipe) / tr)
     if left < LEAST_FREEDOM:
         raise ParameterError(
             "degrees of freedom left by cleaning",
@@ -76,27 +77,73 @@ def cleaning_operator(
     return operator
 
 
-def freedom(operator_FT: Doubles) -> float:
-    """Degrees of freedom that an operator leaves in white noise: the sum of its squared entries."""
-    return float((operator_FT**2).sum())
+def freedom(operator_FT: Doubles, stretch: float = 1.0) -> float:
+    """Degrees of freedom that an operator leaves in white noise: the sum of its squared entries.
+
+    Args:
+        operator_FT: of `cleaning_operator`.
+        stretch: `output_tr(tr, recipe) / tr`. Resampling to twice the rate writes each of them down twice:
+            the frames are more, what is known is not.
+    """
+    return float((operator_FT**2).sum() * stretch)
+
+
+def output_tr(tr: float, recipe: Recipe) -> float:
+    """Seconds between the rows of the operator: the recipe's common TR, or else the run's."""
+    return tr if recipe.tr is None or same_tr(tr, recipe.tr) else recipe.tr
+
+
+def kept_times(n_frames: int, tr: float, recipe: Recipe, kept_F: Indices | None = None) -> Doubles:
+    """Times (F,) of the operator's rows, in seconds after the run's first frame.
+
+    At a common TR they are the first kept frame's time and whole multiples of it from there, never after the
+    last kept frame. One between two frames of the run is kept when both are, one that falls upon a frame
+    when that is.
+    """
+    kept_F = _from_start(n_frames, recipe, kept_F)
+    if output_tr(tr, recipe) == tr or not kept_F.size:
+        return kept_F.astype(np.float64) * tr
+    rows_S = new_times(int(np.ptp(kept_F)) + 1, tr, output_tr(tr, recipe))
+    times: Doubles = (kept_F[0] + rows_S[_rows(kept_F, rows_S)]) * tr
+    return times
 
 
 def smoothed(
     frames: Iterator[tuple[int, Floats]], affine: Doubles, smooth_mm: float
 ) -> Iterator[tuple[int, Floats]]:
-    """Blocks of frames (X, Y, Z, n), each frame smoothed by a Gaussian of that full width at half maximum."""
+    """Blocks of frames (X, Y, Z, n), each frame smoothed by a Gaussian of that full width at half maximum.
+
+    Equal to nilearn's `smooth_img` where all is finite. A voxel that is not finite has no weight in its
+    neighbours, and stays without a value: as a 0, which nilearn makes of it, it would darken them.
+    """
     from scipy.ndimage import gaussian_filter1d
 
-    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    sigmas = smooth_mm / (math.sqrt(8 * math.log(2)) * voxel_mm)
-    for start, block_XYZn in frames:
-        smooth_XYZn = np.nan_to_num(block_XYZn, nan=0.0, posinf=0.0, neginf=0.0)
+    sigmas = smooth_mm / (FWHM * np.linalg.norm(affine[:3, :3], axis=0))
+
+    def blurred(block_XYZn: Floats) -> Floats:
         for axis, sigma in enumerate(sigmas):
-            smooth_XYZn = gaussian_filter1d(smooth_XYZn, sigma, axis=axis)
+            block_XYZn = gaussian_filter1d(block_XYZn, sigma, axis=axis)
+        return block_XYZn
+
+    for start, block_XYZn in frames:
+        smooth_XYZn = over_finite(blurred, block_XYZn)
+        smooth_XYZn[~np.isfinite(block_XYZn)] = np.nan
         yield start, smooth_XYZn
 
 
-def _check_fit(n_frames: int, n_kept: int, tr: float, recipe: Recipe) -> None:
+def _from_start(n_frames: int, recipe: Recipe, kept_F: Indices | None) -> Indices:
+    kept_F = np.arange(n_frames) if kept_F is None else np.asarray(kept_F)
+    return kept_F[kept_F >= recipe.drop_frames]
+
+
+def _rows(kept_F: Indices, rows_S: Doubles) -> NDArray[np.bool_]:
+    """Which of the new frames (S,), in old ones after the first kept, rest on kept frames alone."""
+    kept_T = np.zeros(int(np.ptp(kept_F)) + 1, dtype=bool)
+    kept_T[kept_F - kept_F[0]] = True
+    return still_kept(kept_T, rows_S)
+
+
+def _check_fit(n_frames: int, kept_F: Indices, tr: float, recipe: Recipe) -> None:
     nyquist = 0.5 / tr
     for name in ("low_pass", "high_pass"):
         value = getattr(recipe, name)
@@ -107,6 +154,7 @@ def _check_fit(n_frames: int, n_kept: int, tr: float, recipe: Recipe) -> None:
                 got=f"{value:g} Hz",
                 do="lower it or set it to None",
             )
+    n_kept = kept_F.size if kept_F.size < 3 else kept_times(n_frames, tr, recipe, kept_F).size
     if n_kept < 3:
         raise ParameterError(
             "frames",
@@ -116,28 +164,42 @@ def _check_fit(n_frames: int, n_kept: int, tr: float, recipe: Recipe) -> None:
         )
 
 
-def _detrended(matrix: Doubles, recipe: Recipe) -> Doubles:
-    if not recipe.detrend or not matrix.shape[1]:
-        return matrix
-    from nilearn.signal import clean
-
-    detrended: Doubles = clean(matrix, detrend=True, filter=False, standardize=None)
-    return detrended
-
-
-def _filtered(matrix: Doubles, kept_F: NDArray[np.intp], tr: float, recipe: Recipe) -> Doubles:
-    """Interpolate dropped frames, detrend, filter, and take the kept frames: (T, N) -> (F, N)."""
+def _prepared(matrix: Doubles, kept_F: Indices, tr: float, recipe: Recipe) -> Doubles:
+    """Columns (T, N), of the run or of the confounds, as the regression takes them: (F, N)."""
     if not matrix.shape[1]:
-        return matrix[kept_F]
-    from nilearn.signal import clean
+        return np.empty((kept_times(len(matrix), tr, recipe, kept_F).size, 0))
+    if output_tr(tr, recipe) != tr:
+        whole_TN = _filtered(_without_gaps(matrix, kept_F), tr, recipe)
+        rows_S = new_times(len(whole_TN), tr, output_tr(tr, recipe))
+        resampled_SN = resampled_in_time(whole_TN, tr, output_tr(tr, recipe))
+        new_FN: Doubles = resampled_SN[_rows(kept_F, rows_S)]
+        return new_FN
+    if recipe.high_pass is None and recipe.low_pass is None:
+        return _filtered(matrix[kept_F], tr, recipe)
+    kept_FN: Doubles = _filtered(_without_gaps(matrix, kept_F), tr, recipe)[kept_F - kept_F[0]]
+    return kept_FN
+
+
+def _without_gaps(matrix: Doubles, kept_F: Indices) -> Doubles:
+    """From the first to the last kept frame, those between that are not kept drawn by a cubic spline."""
     from scipy.interpolate import CubicSpline
 
     whole = np.arange(kept_F[0], kept_F[-1] + 1)
-    gaps = whole.size != kept_F.size
-    filled = CubicSpline(kept_F * tr, matrix[kept_F])(whole * tr) if gaps else matrix[whole]
+    if whole.size == kept_F.size:
+        return matrix[whole]
+    filled: Doubles = CubicSpline(kept_F, matrix[kept_F])(whole)
+    return filled
+
+
+def _filtered(matrix: Doubles, tr: float, recipe: Recipe) -> Doubles:
+    """Detrended and filtered columns, as far as the recipe says so."""
+    from nilearn.signal import clean
+
+    if not recipe.detrend and recipe.high_pass is None and recipe.low_pass is None:
+        return matrix
     try:
         filtered: Doubles = clean(
-            filled,
+            matrix,
             detrend=recipe.detrend,
             high_pass=recipe.high_pass,
             low_pass=recipe.low_pass,
@@ -150,8 +212,7 @@ def _filtered(matrix: Doubles, kept_F: NDArray[np.intp], tr: float, recipe: Reci
         raise ParameterError(
             "frames",
             must_be="more than the filter's edges (about 33)",
-            got=f"{whole.size}",
+            got=f"{len(matrix)}",
             do="take longer runs, or no filter (high_pass=None, low_pass=None)",
         ) from error
-    kept: Doubles = filtered[kept_F - kept_F[0]]
-    return kept
+    return filtered

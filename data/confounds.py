@@ -1,67 +1,27 @@
-"""Confounds by the name of a strategy: fMRIPrep's table -> (T, K) regressors and the frames to keep.
+"""Confounds of one run: fMRIPrep's table and a strategy -> (T, K) regressors and the frames to keep.
 
-`simple`, `scrubbing` and `compcor` choose the very columns of
-`nilearn.interfaces.fmriprep.load_confounds_strategy`; nilearn itself finds its table by file names that
-older versions do not use, and refuses their column names. Letters: T frames, K regressors, F frames kept.
+nilearn's own loader finds its table by file names that older versions of fMRIPrep do not use, and refuses
+their column names; which columns are taken is nilearn's choice (`data.confound_columns`). Letters: T frames,
+K regressors, F frames kept.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.censored_motion import without_censored
+from data.confound_columns import STRATEGIES, base_of, chosen_columns, missing_column, new_name
 from data.errors import BadFileError
+from data.head_motion import displacement_of, without_short_segments
 
-MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
-TISSUES = ("csf", "white_matter")
-EXPANSIONS = ("_derivative1", "_power2", "_derivative1_power2")
-# fMRIPrep 1.0 and 1.1 wrote camel case.
-OLD_NAMES = {
-    **dict(zip(("X", "Y", "Z", "RotX", "RotY", "RotZ"), MOTION, strict=True)),
-    "CSF": "csf",
-    "WhiteMatter": "white_matter",
-    "GlobalSignal": "global_signal",
-    "FramewiseDisplacement": "framewise_displacement",
-    "stdDVARS": "std_dvars",
-}
-OLD_PREFIXES = {"NonSteadyStateOutlier": "non_steady_state_outlier", "Cosine": "cosine"}
-FD_LIMIT_MM, DVARS_LIMIT, SHORTEST_SEGMENT = 0.5, 1.5, 5
+Doubles = NDArray[np.float64]
 
-
-def _expanded(columns: tuple[str, ...]) -> tuple[str, ...]:
-    return columns + tuple(column + end for column in columns for end in EXPANSIONS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strategy:
-    """What a named strategy takes from the table: columns, and sets of columns that vary with the run."""
-
-    columns: tuple[str, ...] = ()
-    cosines: bool = False
-    compcor: bool = False
-    scrub: bool = False
-
-
-STRATEGIES: dict[str, Strategy] = {
-    "none": Strategy(),
-    # Six and nine parameters of Ciric et al. 2017 (doi 10.1016/j.neuroimage.2017.03.020): for short runs.
-    "6p": Strategy(columns=MOTION),
-    "9p": Strategy(columns=(*MOTION, *TISSUES, "global_signal")),
-    # Motion with derivatives and squares (24), CSF, white matter, fMRIPrep's cosines (Fox et al. 2005).
-    "simple": Strategy(columns=(*_expanded(MOTION), *TISSUES), cosines=True),
-    # The same with expanded tissues; frames with FD > 0.5 mm or standardized DVARS > 1.5 are dropped, and
-    # segments of fewer than 5 frames between them (Power et al. 2012).
-    "scrubbing": Strategy(columns=(*_expanded(MOTION), *_expanded(TISSUES)), cosines=True, scrub=True),
-    # Anatomical CompCor of both tissues together, all components that fMRIPrep retained (Behzadi et al.
-    # 2007).
-    "compcor": Strategy(columns=_expanded(MOTION), cosines=True, compcor=True),
-}
+FD_LIMIT_MM, DVARS_LIMIT = 0.5, 1.5  # of `scrubbing`, as nilearn's
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,35 +32,52 @@ class Confounds:
         values_TK: float64, demeaned over the kept frames.
         names: the K columns.
         kept_F: indices of the frames to keep, increasing.
-        fd_mean: mean framewise displacement in mm, NaN where the table has none.
+        fd_T: framewise displacement in mm; NaN in the first frame, and wherever it is unknown.
     """
 
-    values_TK: NDArray[np.float64]
+    values_TK: Doubles
     names: tuple[str, ...]
     kept_F: NDArray[np.intp]
-    fd_mean: float
+    fd_T: Doubles
+
+    @property
+    def fd_mean(self) -> float:
+        """Mean framewise displacement in mm, NaN where it is unknown."""
+        return float(np.nanmean(self.fd_T)) if np.isfinite(self.fd_T).any() else float("nan")
 
 
-def load_confounds(path: Path | None, strategy: str, n_frames: int) -> Confounds:
-    """The regressors that `strategy` (a key of STRATEGIES) takes from a run's table.
+def load_confounds(
+    path: Path | None, confounds: str | tuple[str, ...], n_frames: int, fd_limit_mm: float | None = None
+) -> Confounds:
+    """The regressors that a strategy takes from a run's table, and the frames that stay.
 
-    Frames that fMRIPrep flags as non-steady are never kept. `none` needs no table, and keeps every frame;
-    where there is one, it gives the mean framewise displacement.
+    Frames that fMRIPrep flags as non-steady are never kept. `none` needs no table; where there is one, its
+    flags and its displacement count all the same. Where the table has no framewise displacement it is
+    computed from the six motion parameters (Power et al. 2012).
+
+    Args:
+        path: the table, or None.
+        confounds: a key of `STRATEGIES`, or names of columns (see `Recipe.confounds`).
+        n_frames: T.
+        fd_limit_mm: frames of a larger displacement are dropped, and segments of fewer than 5 frames between
+            them; None leaves it to the strategy (only `scrubbing` drops any, at 0.5 mm).
 
     Raises:
         BadFileError: the table is needed and absent, unreadable, of another length than the run, lacks a
             column or a value, or every frame would be dropped.
     """
-    chosen = STRATEGIES[strategy]
     if path is None:
-        if strategy == "none":
-            return Confounds(
-                values_TK=np.empty((n_frames, 0)), names=(), kept_F=np.arange(n_frames), fd_mean=np.nan
+        if confounds != "none" or fd_limit_mm is not None:
+            purpose = f"the strategy {confounds!r}" if confounds != "none" else "the limit of displacement"
+            raise BadFileError(
+                "confounds table",
+                must_be=f"there for {purpose}",
+                got="none",
+                do="use 'none' and no limit of displacement",
             )
-        raise BadFileError(
-            "confounds table", must_be=f"there for the strategy {strategy!r}", got="none", do="use 'none'"
-        )
-    table = read_table(path)
+        nothing_T0, unknown_T = np.empty((n_frames, 0)), np.full(n_frames, np.nan)
+        return Confounds(values_TK=nothing_T0, names=(), kept_F=np.arange(n_frames), fd_T=unknown_T)
+    table = without_censored(read_table(path), path, n_frames)
     if len(table) != n_frames:
         raise BadFileError(
             "confounds table",
@@ -109,15 +86,14 @@ def load_confounds(path: Path | None, strategy: str, n_frames: int) -> Confounds
             do="give the table of this very run",
             path=path,
         )
-    names = _names(table, chosen, path)
-    kept_F = np.arange(n_frames) if strategy == "none" else _kept(table, chosen, path)
+    names = chosen_columns(table, confounds, path)
+    fd_T = displacement_of(table)
+    scrub = isinstance(confounds, str) and STRATEGIES[confounds].scrub
+    moved_T = _moved(table, fd_T, scrub, fd_limit_mm, path)
+    kept_F = _kept(table, moved_T, path)
     values_TK = np.column_stack([_series(table, name, path) for name in names] or [np.empty((n_frames, 0))])
-    displacement = table.get("framewise_displacement")
     return Confounds(
-        values_TK=values_TK - values_TK[kept_F].mean(axis=0),
-        names=tuple(names),
-        kept_F=kept_F,
-        fd_mean=float(displacement.mean()) if displacement is not None else float("nan"),
+        values_TK=values_TK - values_TK[kept_F].mean(axis=0), names=tuple(names), kept_F=kept_F, fd_T=fd_T
     )
 
 
@@ -130,7 +106,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep="\t", na_values=["n/a"], encoding="utf-8-sig")
         table.columns = table.columns.str.strip()
-        return table.rename(columns=_new_name).astype(np.float64)
+        return table.rename(columns=new_name).astype(np.float64)
     except (ValueError, OSError) as error:
         raise BadFileError(
             "confounds table",
@@ -141,66 +117,14 @@ def read_table(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _new_name(name: str) -> str:
-    for old, new in OLD_PREFIXES.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return OLD_NAMES.get(name, name)
-
-
-def _names(table: pd.DataFrame, chosen: Strategy, path: Path) -> list[str]:
-    names = list(chosen.columns)
-    if chosen.cosines:
-        names += [column for column in table.columns if "cosine" in column]
-    if chosen.compcor:
-        names += _combined_components(table, path)
-    return names
-
-
-def _combined_components(table: pd.DataFrame, path: Path) -> list[str]:
-    """Names of the retained aCompCor components of the combined mask, which only the sidecar tells."""
-    sidecar = path.with_suffix(".json")
-    try:
-        metadata: dict[str, dict[str, Any]] = json.loads(sidecar.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise BadFileError(
-            "confounds sidecar",
-            must_be="JSON that describes the CompCor components",
-            got=str(error),
-            do="take another strategy, or fMRIPrep 1.4 or later",
-            path=sidecar,
-        ) from error
-    names = [
-        name
-        for name, facts in metadata.items()
-        if facts.get("Method") == "aCompCor" and facts.get("Mask") == "combined" and facts.get("Retained")
-    ]
-    if not names or not set(names) <= set(table.columns):
-        raise BadFileError(
-            "confounds table",
-            must_be="one with the combined aCompCor components of its sidecar",
-            got=f"{len(set(names) & set(table.columns))} of {len(names)}",
-            do="take another strategy",
-            path=path,
-        )
-    return names
-
-
-def _series(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
+def _series(table: pd.DataFrame, name: str, path: Path) -> Doubles:
     """One regressor (T,); a derivative or a square that the table lacks is computed from its base."""
     if name in table.columns:
         series = table[name].to_numpy(copy=True)
     else:
-        base = name.removesuffix("_power2").removesuffix("_derivative1")
-        if base not in table.columns:
-            raise BadFileError(
-                "confounds table",
-                must_be=f"one with a column {name!r}",
-                got=f"{len(table.columns)} other columns",
-                do="take a strategy that needs fewer columns, such as '6p' or 'none'",
-                path=path,
-            )
-        series = table[base].to_numpy(copy=True)
+        if base_of(name) not in table.columns:
+            raise missing_column(table, name, path)
+        series = table[base_of(name)].to_numpy(copy=True)
         if "_derivative1" in name:
             series = np.diff(series, prepend=np.nan)
         if name.endswith("_power2"):
@@ -219,33 +143,39 @@ def _series(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
     return series
 
 
-def _kept(table: pd.DataFrame, chosen: Strategy, path: Path) -> NDArray[np.intp]:
-    dropped_T = table.filter(like="non_steady_state").to_numpy().any(axis=1)
-    if chosen.scrub:
-        for column in ("framewise_displacement", "std_dvars"):
-            if column not in table.columns:
-                raise BadFileError(
-                    "confounds table",
-                    must_be=f"one with {column!r}",
-                    got="none",
-                    do="use 'simple'",
-                    path=path,
-                )
-        moved_T = (table["framewise_displacement"] > FD_LIMIT_MM) | (table["std_dvars"] > DVARS_LIMIT)
-        dropped_T |= without_short_segments(moved_T.to_numpy())
+def _moved(
+    table: pd.DataFrame, fd_T: Doubles, scrub: bool, fd_limit_mm: float | None, path: Path
+) -> NDArray[np.bool_]:
+    """Frames (T,) in which the head moved too far, and short segments between them."""
+    moved_T = np.zeros(len(table), dtype=bool)
+    if not scrub and fd_limit_mm is None:
+        return moved_T
+    if not np.isfinite(fd_T).any():
+        raise BadFileError(
+            "confounds table",
+            must_be="one with 'framewise_displacement' or the six motion parameters",
+            got="neither",
+            do="use 'simple' and no limit of displacement",
+            path=path,
+        )
+    moved_T |= fd_T > (FD_LIMIT_MM if fd_limit_mm is None else fd_limit_mm)
+    if scrub:
+        if "std_dvars" not in table.columns:
+            raise BadFileError(
+                "confounds table",
+                must_be="one with 'std_dvars'",
+                got="none",
+                do="use 'simple' with a limit of displacement",
+                path=path,
+            )
+        moved_T |= table["std_dvars"].to_numpy() > DVARS_LIMIT
+    return without_short_segments(moved_T)
+
+
+def _kept(table: pd.DataFrame, moved_T: NDArray[np.bool_], path: Path) -> NDArray[np.intp]:
+    dropped_T = moved_T | (table.filter(like="non_steady_state").to_numpy() != 0).any(axis=1)
     if dropped_T.all():
         raise BadFileError(
             "run of fMRI", must_be="still somewhere", got="every frame flagged", do="leave it out", path=path
         )
     return np.flatnonzero(~dropped_T)
-
-
-def without_short_segments(moved_T: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Flag, beside the frames that are flagged, every segment between them of fewer than 5 frames."""
-    flagged_T = moved_T.copy()
-    if flagged_T.any():
-        edges = np.flatnonzero(np.diff(flagged_T.astype(np.int8), prepend=1, append=1))
-        for start, stop in edges.reshape(-1, 2):
-            if stop - start < SHORTEST_SEGMENT:
-                flagged_T[start:stop] = True
-    return flagged_T

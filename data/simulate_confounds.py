@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.head_motion import MOTION, framewise_displacement
 from data.simulate_signal import Brain, Floats
 
-MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
-HEAD_RADIUS_MM = 50.0
 SPIKE_FD_MM = 0.5
 COSINE_CUTOFF_S = 128.0
 COMPONENTS = 5
@@ -43,14 +42,6 @@ def confounds_table(
         }
     )
     return pd.concat([table, components, cosines, outliers], axis=1), metadata
-
-
-def framewise_displacement(motion_T6: Floats) -> NDArray[np.float64]:
-    """Sum of absolute steps (T,), turns as arcs on a 50 mm sphere (Power et al. 2012); the first is NaN."""
-    steps = (
-        np.abs(np.diff(motion_T6.astype(np.float64), axis=0)) @ np.r_[np.ones(3), np.full(3, HEAD_RADIUS_MM)]
-    )
-    return np.concatenate([[np.nan], steps])
 
 
 def _expand(table: pd.DataFrame) -> pd.DataFrame:

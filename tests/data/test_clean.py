@@ -6,54 +6,20 @@ import warnings
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nilearn.interfaces.fmriprep import load_confounds_strategy
-from nilearn.interfaces.fmriprep.load_confounds_scrub import optimize_scrub
 from nilearn.maskers import NiftiMasker
 from nilearn.signal import clean
 
 from data.bold import BoldRun, select
 from data.clean import cleaning_operator, freedom, smoothed
 from data.clean_voxels import clean_blocks
-from data.confounds import STRATEGIES, load_confounds, read_table, without_short_segments
-from data.errors import BadFileError, ParameterError, UnknownNameError
+from data.confounds import load_confounds
+from data.errors import ParameterError
 from data.recipe import Recipe
 
 OPEN = {"high_pass": None, "low_pass": None}
-
-
-def test_identity_is_readable_stable_and_tells_recipes_apart():
-    assert Recipe().identity == "simple+detrend+0.01-0.1Hz-c7ded52c"
-    assert Recipe(high_pass=None).identity.startswith("simple+detrend+below0.1Hz-")
-    assert Recipe(low_pass=None, confounds="6p", detrend=False).identity.startswith("6p+above0.01Hz-")
-    full = Recipe(confounds="none", smooth_mm=6, drop_frames=4, **OPEN)
-    assert full.identity.startswith("none+detrend+smooth6mm+drop4-")
-    assert full.identity == Recipe(confounds="none", smooth_mm=6.0, drop_frames=4, **OPEN).identity
-    # Numbers that print alike are still told apart.
-    assert Recipe(low_pass=0.1).identity != Recipe(low_pass=0.1 + 1e-9).identity
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"high_pass": 0}, "high_pass must be a positive number or None, got 0"),
-        ({"low_pass": np.nan}, "low_pass must be"),
-        ({"smooth_mm": -1}, "smooth_mm must be"),
-        ({"high_pass": 0.2}, "high_pass must be below low_pass"),
-        ({"drop_frames": -1}, "drop_frames must be zero or more"),
-    ],
-)
-def test_impossible_recipes_are_refused(options, message):
-    with pytest.raises(ParameterError, match=message):
-        Recipe(**options)
-
-
-def test_an_unknown_strategy_is_answered_with_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"one of none, 6p, .* got simpel; did you mean simple"):
-        Recipe(confounds="simpel")
 
 
 @settings(deadline=None, max_examples=15)
@@ -185,35 +151,6 @@ def test_a_voxel_that_is_only_a_trend_is_constant_after_cleaning():
     assert block.std_B[0] == 0
 
 
-@pytest.mark.parametrize("strategy", ["simple", "scrubbing", "compcor"])
-def test_confounds_equal_nilearns(tmp_path, write_run, strategy):
-    path = write_run(tmp_path, "01", seed=3)
-    table = path.with_name("sub-01_task-rest_desc-confounds_timeseries.tsv")
-    frame = pd.read_csv(table, sep="\t", na_values="n/a")
-    frame.loc[[20, 23, 60], "framewise_displacement"] = 0.9
-    frame.loc[40, "std_dvars"] = 1.9
-    for k in range(2):
-        frame[f"non_steady_state_outlier{k:02d}"] = (np.arange(len(frame)) == k).astype(float)
-    frame.to_csv(table, sep="\t", index=False, na_rep="n/a")
-    wanted, kept = load_confounds_strategy(str(path), denoise_strategy=strategy)
-    found = load_confounds(table, strategy, len(frame))
-    assert sorted(found.names) == sorted(wanted.columns)
-    order = [found.names.index(name) for name in wanted.columns]
-    np.testing.assert_allclose(found.values_TK[:, order], wanted.to_numpy(), rtol=1e-6, atol=1e-9)
-    np.testing.assert_array_equal(found.kept_F, kept)
-    assert found.fd_mean == pytest.approx(frame["framewise_displacement"].mean())
-    assert {0, 1}.isdisjoint(found.kept_F)
-
-
-@given(st.lists(st.booleans(), min_size=12, max_size=60))
-def test_short_segments_are_those_of_nilearn(moved):
-    moved_T = np.array(moved)
-    flagged = np.flatnonzero(without_short_segments(moved_T))
-    outliers = np.flatnonzero(moved_T)
-    wanted = optimize_scrub(outliers, len(moved), 5) if outliers.size else outliers
-    np.testing.assert_array_equal(flagged, wanted)
-
-
 def test_masker_and_blocks_give_the_same_series(tmp_path, write_run):
     """The whole way of one run: read, smooth, mask, clean, z-score; NiftiMasker is the twin (1e-3 z)."""
     path = write_run(tmp_path, "01", seed=5, n_frames=150)
@@ -242,111 +179,3 @@ def test_masker_and_blocks_give_the_same_series(tmp_path, write_run):
             wanted = masker.fit_transform(nib.load(path), confounds=confounds.values_TK)
         np.testing.assert_allclose(z_FV, wanted, atol=1e-3)
         assert np.abs(wanted).max() > 2
-
-
-def old_table(path, n_frames: int = 50) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    names = ["CSF", "WhiteMatter", "GlobalSignal", "X", "Y", "Z", "RotX", "RotY", "RotZ"]
-    frame = pd.DataFrame(rng.standard_normal((n_frames, 9)), columns=names)
-    frame["FramewiseDisplacement"] = np.r_[np.nan, np.full(n_frames - 1, 0.2)]
-    frame["NonSteadyStateOutlier00"] = np.r_[1.0, np.zeros(n_frames - 1)]
-    frame.to_csv(path, sep="\t", index=False, na_rep="n/a")
-    return frame
-
-
-def test_tables_of_the_first_fmriprep_versions_are_understood(tmp_path):
-    path = tmp_path / "old.tsv"
-    frame = old_table(path)
-    found = load_confounds(path, "simple", 50)
-    assert len(found.names) == 26
-    assert list(found.kept_F) == list(range(1, 50))
-    assert found.fd_mean == pytest.approx(0.2)
-    x = frame["X"].to_numpy()
-    step = found.values_TK[:, found.names.index("trans_x_derivative1")]
-    np.testing.assert_allclose(np.diff(step[1:]), np.diff(np.diff(x)), atol=1e-6)
-    assert step[0] == step[1]
-    square = found.values_TK[:, found.names.index("trans_x_derivative1_power2")]
-    np.testing.assert_allclose(np.diff(square[1:]), np.diff(np.diff(x) ** 2), atol=1e-6)
-
-
-def test_none_needs_no_table_and_keeps_every_frame(tmp_path):
-    bare = load_confounds(None, "none", 50)
-    assert bare.values_TK.shape == (50, 0)
-    assert np.isnan(bare.fd_mean)
-    path = tmp_path / "old.tsv"
-    old_table(path)
-    found = load_confounds(path, "none", 50)
-    assert found.values_TK.shape == (50, 0)
-    assert len(found.kept_F) == 50
-    assert found.fd_mean == pytest.approx(0.2)
-
-
-def test_bad_tables_are_named(tmp_path):
-    with pytest.raises(BadFileError, match="confounds table must be there for the strategy 'simple'"):
-        load_confounds(None, "simple", 50)
-    path = tmp_path / "c.tsv"
-    frame = old_table(path)
-    with pytest.raises(BadFileError, match=r"c.tsv: confounds table must be of 60 rows.* got 50"):
-        load_confounds(path, "simple", 60)
-    frame.drop(columns="RotX").to_csv(path, sep="\t", index=False)
-    with pytest.raises(BadFileError, match=r"a column 'rot_x'"):
-        load_confounds(path, "6p", 50)
-    frame.loc[7, "Y"] = np.nan
-    frame.to_csv(path, sep="\t", index=False, na_rep="n/a")
-    with pytest.raises(BadFileError, match=r"confound 'trans_y' must be finite .* the first in frame 7"):
-        load_confounds(path, "6p", 50)
-    with pytest.raises(BadFileError, match=r"one with 'std_dvars'"):
-        load_confounds(path, "scrubbing", 50)
-    with pytest.raises(BadFileError, match=r"c.json: confounds sidecar must be JSON"):
-        load_confounds(path, "compcor", 50)
-    path.with_suffix(".json").write_text("{}")
-    with pytest.raises(BadFileError, match=r"combined aCompCor components .* got 0 of 0"):
-        load_confounds(path, "compcor", 50)
-    path.write_text("a\tb\n1\tword\n")
-    with pytest.raises(BadFileError, match=r"c.tsv: confounds table must be tab-separated numbers"):
-        read_table(path)
-    frame.assign(NonSteadyStateOutlier00=1).to_csv(path, sep="\t", index=False, na_rep="n/a")
-    with pytest.raises(BadFileError, match="every frame flagged"):
-        load_confounds(path, "9p", 50)
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize(
-    ("name", "rows", "counts"),
-    [
-        # How many regressors and kept frames a strategy finds (nilearn's own counts, where it reads the
-        # table); None where the table cannot serve it.
-        (
-            "fmriprep/neurocaps_ds000031_task-rest_desc-confounds_timeseries.tsv",
-            40,
-            {"6p": (6, 40), "9p": None, "simple": None, "scrubbing": None, "compcor": None},
-        ),
-        (
-            "fmriprep/nilearn_test-v21_desc-confounds_timeseries.tsv",
-            30,
-            {"6p": (6, 27), "9p": (9, 27), "simple": (27, 27), "scrubbing": None, "compcor": None},
-        ),
-        (
-            "fmriprep/nilearn_test_desc-confounds_regressors.tsv",
-            30,
-            {"6p": (6, 29), "9p": (9, 29), "simple": (30, 29), "scrubbing": (36, 29), "compcor": (85, 29)},
-        ),
-        (
-            "pybids_truncated_ds005/ds005/derivatives/fmriprep/sub-01/func/"
-            "sub-01_task-mixedgamblestask_run-01_bold_confounds.tsv",
-            16,
-            {"6p": (6, 15), "9p": (9, 15), "simple": (26, 15), "scrubbing": (32, 15), "compcor": None},
-        ),
-    ],
-)
-def test_real_tables(shared_data, name, rows, counts):
-    path = shared_data / name
-    assert set(counts) == set(STRATEGIES) - {"none"}
-    for strategy, wanted in counts.items():
-        if wanted is None:
-            with pytest.raises(BadFileError):
-                load_confounds(path, strategy, rows)
-        else:
-            found = load_confounds(path, strategy, rows)
-            assert (found.values_TK.shape[1], found.kept_F.size) == wanted
-            assert np.isfinite(found.values_TK).all()

@@ -17,9 +17,9 @@ from data.bold import BoldRun
 from data.clean import cleaning_operator
 from data.cohort import Cohort
 from data.errors import ParameterError
+from data.head_motion import framewise_displacement
 from data.recipe import Recipe
 from data.simulate import SimulationSpec, draw_participants, simulate
-from data.simulate_confounds import framewise_displacement
 from data.simulate_signal import Subject, draw_run, haemodynamic_noise, template_brain
 
 
