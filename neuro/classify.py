@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from data.errors import ParameterError
+from data.splits import label_of_person
 from neuro.model import BrainTransformer
 from neuro.tokens import TubeletRun
 from neuro.training import TrainingConfig, run_logit, train
@@ -34,6 +35,7 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: the two labels, the positive one last.
         model_: the trained `BrainTransformer`.
+        people_: who was trained on, sorted, where `fit` was told; else None.
         losses_: mean training loss of each epoch.
     """
 
@@ -61,15 +63,18 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: runs, all cut in the same way.
             y: two different labels.
-            groups: accepted for scikit-learn's sake; the split is the caller's.
+            groups: the person of each run. All of them are trained on, none is held out: the split is the
+                caller's, and `neuro.evaluate` checks it.
             on_epoch: called with each epoch's number and loss.
 
         Raises:
-            ParameterError: runs and labels do not fit together, or there are not two labels.
+            ParameterError: runs, labels and groups do not fit together, there are not two labels, or a
+                person has both.
         """
         labels = np.asarray(y)
         self.classes_ = np.unique(labels)
         _check(X, labels, self.classes_)
+        self.people_ = sorted(label_of_person(labels, groups), key=str) if groups is not None else None
         self.model_ = self._build(X[0])
         self.losses_ = train(
             self.model_,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from data.errors import ParameterError
 from data.interval import Interval
 from data.splits import Fold, assert_no_leak
 from data.writing import write_whole
+from neuro.inner_folds import check_inner_folds
 from neuro.intervals import fold_auc
 
 
@@ -28,7 +30,8 @@ class Contender:
     Attributes:
         name: how it is called in tables.
         estimator: any scikit-learn classifier; a clone is fitted in every fold.
-        X: one item a run, a list or an array; nothing in it was learned from labels or from other runs.
+        X: one item a run, a list, an array or a DataFrame; nothing in it was learned from labels or from
+            other runs.
         note: what a reader should know of it.
     """
 
@@ -83,7 +86,7 @@ def evaluate(
     """Fit and test every contender in every fold.
 
     Raises:
-        LeakError: a person stands on both sides of a fold.
+        LeakError: a person stands on both sides of a fold, or of an inner fold of a contender's own search.
         ParameterError: a run is tested twice or never.
     """
     steps = evaluate_steps(contenders, labels, groups, folds)
@@ -112,8 +115,7 @@ def evaluate_steps(
     for contender in contenders:
         scores, fitted = np.zeros(len(labels)), []
         for train, test in folds:
-            estimator = clone(contender.estimator)
-            estimator.fit(_take(contender.X, train), labels[train])
+            estimator = _fitted(contender, train, labels, groups)
             scores[test] = _decide(estimator, _take(contender.X, test))
             fitted.append(estimator)
             yield contender.name
@@ -121,7 +123,21 @@ def evaluate_steps(
     return Evaluation(labels=labels, groups=groups, folds=folds, fold_of=fold_of, outcomes=outcomes)
 
 
+def _fitted(
+    contender: Contender, train: NDArray[np.intp], labels: NDArray[np.int64], groups: NDArray[np.object_]
+) -> Any:
+    estimator, X = clone(contender.estimator), _take(contender.X, train)
+    check_inner_folds(estimator, X, labels[train], groups[train])
+    if "groups" in inspect.signature(estimator.fit).parameters:
+        estimator.fit(X, labels[train], groups=groups[train])
+    else:
+        estimator.fit(X, labels[train])
+    return estimator
+
+
 def _take(X: Any, indices: NDArray[np.intp]) -> Any:
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[indices]
     return X[indices] if isinstance(X, np.ndarray) else [X[i] for i in indices]
 
 

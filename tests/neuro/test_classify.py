@@ -226,3 +226,15 @@ def test_an_unknown_backbone_is_refused_when_fitting() -> None:
 def test_training_that_cannot_work_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match=next(iter(wrong))):
         TrainingConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_people_trained_on_are_kept_and_have_one_label_each() -> None:
+    runs, labels = toy_cohort(4)
+    assert tiny().fit(runs, labels).people_ is None
+    assert tiny().fit(runs, labels, groups=["d", "c", "d", "a"]).people_ == ["a", "c", "d"]
+    with pytest.raises(ParameterError, match="labels must be one a person, got 0 and 1 for a"):
+        tiny().fit(runs, labels, groups=["a", "a", "b", "c"])
+    with pytest.raises(ParameterError, match="got 4 labels, 3 groups"):
+        tiny().fit(runs, labels, groups=["a", "b", "c"])
+    with pytest.raises(ParameterError, match="a person for every row"):
+        tiny().fit(runs, labels, groups=["a", "b", "c", None])

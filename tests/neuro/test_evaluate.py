@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
@@ -232,3 +233,23 @@ def test_folds_that_leave_a_run_untested_are_refused() -> None:
     for folds in (untested, twice):
         with pytest.raises(ParameterError, match="every run is tested once"):
             evaluate([contender], labels, people, folds)
+
+
+class Taker(Recorder):
+    """As Recorder, and takes the persons of its rows."""
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Taker:
+        self.people_ = groups
+        return super().fit(X, y)  # type: ignore[return-value]
+
+
+def test_estimators_that_take_groups_get_those_of_their_training_rows(record: list[Any]) -> None:
+    outcome = evaluate([Contender(name="x", estimator=Taker(), X=rows(LABELS))], LABELS, PEOPLE, FOLDS)
+    for (train, _), fitted in zip(FOLDS, outcome.outcomes[0].fitted, strict=True):
+        assert fitted.people_.tolist() == PEOPLE[train].tolist()
+
+
+def test_a_frame_is_taken_row_by_row(record: list[Any]) -> None:
+    frame = pd.DataFrame(rows(LABELS - 0.5), index=np.arange(24)[::-1])  # its index is not its rows
+    evaluate([Contender(name="x", estimator=Recorder(), X=frame)], LABELS, PEOPLE, FOLDS)
+    assert [seen for _, seen in record] == [side.tolist() for fold in FOLDS for side in fold]
