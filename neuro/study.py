@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from data.cache import Cache
 from data.cached_run import CachedRun
 from data.splits import Fold, subject_folds
-from neuro.baselines import connectivity_features, connectivity_svm, majority
+from neuro.baselines import connectivity_features, connectivity_svm, majority, parcel_connectivity
 from neuro.classify import DEFAULT_BACKBONE, ParkinsonClassifier
 from neuro.defaults import FOLDS
 from neuro.evaluate import Contender
+from neuro.harmonize import after_combat, sites_tell_labels, with_sites
 from neuro.slices import slice_features, slice_logistic
 from neuro.tokens import TubeletRun, TubeletSpec, tubelets
 from neuro.training import TrainingConfig
 from vision.backbones import load_backbone
 
+COVARIATES = ("age", "sex")
+RUNS_A_COLUMN = 10  # fewer training runs a column of ComBat's design fit noise: then age and sex stay out
 TRANSFORMER, SLICES = "brain Transformer", "frozen picture features"
 
 Item = TypeVar("Item")
@@ -69,8 +72,9 @@ def cached_runs(cache: Cache) -> Iterator[CachedRun]:
 
 
 def labels_and_people(cache: Cache) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Label (0 or 1) and person of each run."""
-    return cache.table["label"].to_numpy(np.int64), cache.table["participant_id"].to_numpy(object)
+    """Label (0 or 1) and person of each run; who was scanned at two sites is one person."""
+    person = "person" if "person" in cache.table else "participant_id"  # caches of before have no `person`
+    return cache.table["label"].to_numpy(np.int64), cache.table[person].to_numpy(object)
 
 
 def study_folds(cache: Cache, config: StudyConfig) -> list[Fold]:
@@ -84,11 +88,17 @@ def study_folds(cache: Cache, config: StudyConfig) -> list[Fold]:
 def contenders(cache: Cache, config: StudyConfig, track: Track[CachedRun] = _untracked) -> list[Contender]:
     """The Transformer and what it must stand beside; features that need no labels are computed here.
 
+    A cache of parcel series alone has no voxels for the Transformer: the baselines are compared.
+
     Args:
         cache: the prepared cohort.
         config: what to compare.
         track: wraps a loop over runs (runs, what, how many), for a progress bar.
     """
+    if not has_voxels(cache):
+        parcels = _parcel_contenders(cache)
+        harmonized = [also for plain in parcels for also in _harmonized(cache, config, plain)]
+        return [*parcels, *harmonized, _majority(cache)]
     runs = cut_runs(cache, config.tubelet)
     connectivity = connectivity_features(track(cached_runs(cache), "Connectivity", len(cache)))
     found = [
@@ -99,10 +109,10 @@ def contenders(cache: Cache, config: StudyConfig, track: Track[CachedRun] = _unt
             X=connectivity,
             note="300 regions, correlations, linear",
         ),
-        Contender(
-            name="majority", estimator=majority(), X=np.zeros((len(cache), 1)), note="the commoner label"
-        ),
+        *_parcel_contenders(cache),
+        _majority(cache),
     ]
+    found[2:2] = _harmonized(cache, config, found[1])
     if config.slice_backbone is not None:
         backbone = load_backbone(config.slice_backbone, device=config.device)
         looked_at = track(cached_runs(cache), f"Slices through {config.slice_backbone}", len(cache))
@@ -110,6 +120,50 @@ def contenders(cache: Cache, config: StudyConfig, track: Track[CachedRun] = _unt
         note = f"slices through {config.slice_backbone}, untouched; logistic regression"
         found.insert(1, Contender(name=SLICES, estimator=slice_logistic(), X=features, note=note))
     return found
+
+
+def has_voxels(cache: Cache) -> bool:
+    """Whether runs hold voxels, or parcel series only."""
+    return bool((cache.table["n_voxels"] > 0).any())
+
+
+def _majority(cache: Cache) -> Contender:
+    return Contender(
+        name="majority", estimator=majority(), X=np.zeros((len(cache), 1)), note="the commoner label"
+    )
+
+
+def _parcel_contenders(cache: Cache) -> list[Contender]:
+    """The same baseline on the parcels of each atlas that the cache has."""
+    return [
+        Contender(
+            name=f"connectivity of {atlas} + SVM",
+            estimator=connectivity_svm(),
+            X=parcel_connectivity(cache, atlas),
+            note=f"{len(cache.parcels(0, atlas).regions)} regions, correlations, linear",
+        )
+        for atlas in cache.atlases
+    ]
+
+
+def _harmonized(cache: Cache, config: StudyConfig, plain: Contender) -> list[Contender]:
+    """A contender behind ComBat, where there are sites, and in no training fold do they tell the label."""
+    sites, (labels, _) = cache.table["site"].to_numpy(), labels_and_people(cache)
+    folds = study_folds(cache, config)
+    if len(set(sites)) < 2 or any(sites_tell_labels(sites[train], labels[train]) for train, _ in folds):
+        return []
+    columns = len(set(sites)) + 1 + len(COVARIATES)
+    enough = min(len(train) for train, _ in folds) >= RUNS_A_COLUMN * columns
+    covariates = COVARIATES if enough else ()
+    preserved = f", {' and '.join(covariates)} preserved" if covariates else ""
+    return [
+        Contender(
+            name=plain.name.replace(" + SVM", " + ComBat + SVM"),
+            estimator=after_combat(plain.estimator, covariates),
+            X=with_sites(plain.X, cache.table, covariates),
+            note=f"as {plain.name}, sites harmonized within each training fold{preserved}",
+        )
+    ]
 
 
 def _backbone_note(config: StudyConfig) -> str:

@@ -41,6 +41,7 @@ def test_the_demonstration_leaves_everything_and_goes_on_from_it(tmp_path: Path,
     assert [o.name for o in first.evaluation.outcomes] == [
         "brain Transformer",
         "connectivity + SVM",
+        "connectivity + ComBat + SVM",
         "majority",
     ]
     kept = {path: path.stat().st_mtime_ns for path in first.derivative.rglob("*") if path.is_file()}

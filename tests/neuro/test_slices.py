@@ -143,7 +143,13 @@ def test_the_very_instance_of_the_picture_search_looks_on(
 
     monkeypatch.setattr("neuro.study.slice_features", first_frames)
     found = contenders(cache, replace(study, slice_backbone="embedded:lite"))
-    assert [c.name for c in found] == [TRANSFORMER, SLICES, "connectivity + SVM", "majority"]
+    assert [c.name for c in found] == [
+        TRANSFORMER,
+        SLICES,
+        "connectivity + SVM",
+        "connectivity + ComBat + SVM",
+        "majority",
+    ]
     assert found[1].X.shape == (12, 2 * COUNT * 1280)
     assert np.isfinite(found[1].X).all()
     assert len(seen) == 12
