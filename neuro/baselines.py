@@ -7,6 +7,7 @@ outperform" (Brainmarks, 2026); a result that does not stand beside it says litt
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from data.cache import Cache
 from data.cached_run import CachedRun
-from data.errors import ParameterError
+from data.errors import FingerprintMismatchError, ParameterError
 
 
 def connectivity_features(runs: Iterable[CachedRun]) -> NDArray[np.float32]:
@@ -25,16 +27,47 @@ def connectivity_features(runs: Iterable[CachedRun]) -> NDArray[np.float32]:
     The regions are spheres at published MNI centres, which nilearn carries, so no atlas has to be fetched.
     A region that a run's mask does not hold has a series of zeros and correlations of zero.
     """
+    centres_R3, radii_R = _regions()
+    return np.stack([correlations(sphere_series(run, centres_R3, radii_R)) for run in runs])
+
+
+def parcel_connectivity(cache: Cache, atlas: str) -> NDArray[np.float32]:
+    """Correlations between an atlas' regions, one row a run of the cache: (n, R (R - 1) / 2).
+
+    Raises:
+        ParameterError: the cache has no parcels of this atlas.
+        FingerprintMismatchError: two runs have parcels of different atlases under this name.
+    """
+    rows: list[NDArray[np.float32]] = []
+    digests: dict[str, str] = {}  # of atlases, each with the run where it was seen first
+    for i in range(len(cache)):
+        parcels = cache.parcels(i, atlas)
+        digests.setdefault(parcels.digest, str(cache.table["run_id"].iloc[i]))
+        if len(digests) > 1:
+            first, other = digests.items()
+            raise FingerprintMismatchError(
+                f"atlas {atlas}",
+                must_be=f"one and the same for all runs ({first[0]} in {first[1]})",
+                got=f"{other[0]} in {other[1]}",
+                do="run `neuro prepare` again",
+            )
+        rows.append(correlations(parcels.z_FR))
+    return np.stack(rows)
+
+
+def correlations(series_TR: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Pearson's correlations of each two regions, the lower triangle row by row: (R (R - 1) / 2,).
+
+    A region without a signal has correlations of 0.
+    """
     from nilearn.connectome import sym_matrix_to_vec
 
-    centres_R3, radii_R = _regions()
-    rows = []
-    for run in runs:
-        series_TR = sphere_series(run, centres_R3, radii_R)
-        lengths_R = np.linalg.norm(series_TR, axis=0)
-        unit_TR = series_TR / np.where(lengths_R > 0, lengths_R, 1)
-        rows.append(sym_matrix_to_vec(unit_TR.T @ unit_TR, discard_diagonal=True))
-    return np.asarray(rows, dtype=np.float32)
+    centred_TR = series_TR - series_TR.mean(axis=0, dtype=np.float64)
+    lengths_R = np.linalg.norm(centred_TR, axis=0)
+    # A constant leaves rounding behind when it is centred.
+    flat_R = lengths_R <= 1e-9 * np.linalg.norm(series_TR.astype(np.float64), axis=0)
+    unit_TR = np.where(flat_R, 0, centred_TR) / np.where(flat_R, 1, lengths_R)
+    return np.asarray(sym_matrix_to_vec(unit_TR.T @ unit_TR, discard_diagonal=True), dtype=np.float32)
 
 
 def sphere_series(
@@ -57,7 +90,7 @@ def sphere_series(
         raise ParameterError(
             f"run {run.run_id}", must_be="in MNI space", got="no region of the atlas inside its mask"
         )
-    series_TV = np.asarray(run.series_TV, dtype=np.float32)
+    series_TV = run.frames()
     means = [series_TV[:, voxels].mean(1) if voxels else np.zeros(len(series_TV)) for voxels in inside]
     series_TR = np.stack(means, axis=1).astype(np.float64)
     return np.asarray(series_TR - series_TR.mean(0))

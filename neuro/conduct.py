@@ -89,7 +89,10 @@ def _evaluate(rivals: list[Contender], cache: Cache, folds: list[Any], progress:
 
 
 def _write_votes(evaluation: Evaluation, rivals: list[Contender], cache: Cache, path: Path) -> Any | None:
-    runs = next(rival.X for rival in rivals if rival.name == TRANSFORMER)
+    runs = next((rival.X for rival in rivals if rival.name == TRANSFORMER), None)
+    if runs is None:
+        path.unlink(missing_ok=True)
+        return None
     try:
         volume_XYZ = vote_map(evaluation, outcome_named(evaluation, TRANSFORMER).fitted, runs)
     except ParameterError:  # sites with different grids: each run still has its votes, but no common map

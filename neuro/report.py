@@ -57,7 +57,7 @@ def write_report(inputs: ReportInputs, path: str | Path) -> Path:
 
 def _content(inputs: ReportInputs) -> dict[str, Any]:
     evaluation = inputs.evaluation
-    focus = outcome_named(evaluation, TRANSFORMER)
+    focus = in_focus(evaluation)
     votes = brain_map(inputs.votes, inputs.planted) if inputs.votes is not None else None
     return {
         "title": inputs.title,
@@ -83,12 +83,15 @@ def outcome_named(evaluation: Evaluation, name: str) -> Outcome:
     return next(o for o in evaluation.outcomes if o.name == name)
 
 
+def in_focus(evaluation: Evaluation) -> Outcome:
+    """The Transformer's outcome, or the first where there is none (a cache of parcels alone)."""
+    return next((o for o in evaluation.outcomes if o.name == TRANSFORMER), evaluation.outcomes[0])
+
+
 def verdict(evaluation: Evaluation) -> list[str]:
     """What the intervals allow to be said, in sentences."""
-    focus = outcome_named(evaluation, TRANSFORMER)
-    lines = [
-        f"The {TRANSFORMER} tells patients from controls with AUC {focus.auc}: {_against_chance(focus)}."
-    ]
+    focus = in_focus(evaluation)
+    lines = [f"The {focus.name} tells patients from controls with AUC {focus.auc}: {_against_chance(focus)}."]
     rivals = [o for o in evaluation.outcomes if o is not focus and o.name != "majority"]
     lines += [
         f"{rival.name[0].upper()}{rival.name[1:]}: AUC {rival.auc}, {_against_chance(rival)}."
@@ -115,16 +118,16 @@ def _against_rival(focus: Outcome, rival: Outcome) -> str:
 
 
 def _cohort_in_words(cache: Cache) -> str:
-    people = cache.table.drop_duplicates("participant_id")
+    people = cache.table.drop_duplicates("person")
     patients = int((people["label"] == 1).sum())
-    sites = people["site"].nunique()
+    sites = cache.table["site"].nunique()
     return f"{patients} patients and {len(people) - patients} controls from {sites} site{'s' * (sites != 1)}."
 
 
 def _cohort_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for (site, label), part in table.groupby(["site", "label"], sort=True):
-        people = part.drop_duplicates("participant_id")
+        people = part.drop_duplicates("person")
         sex = people["sex"].str.upper().str[:1]
         known = sex[sex.isin(["F", "M"])]
         rows.append(
@@ -150,7 +153,6 @@ def _mean_and_spread(values: pd.Series) -> str:
 
 def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
     cache, config = inputs.cache, inputs.config
-    tubelet, training = config.tubelet, config.training
     found = [
         (
             "Split",
@@ -162,6 +164,23 @@ def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
             "2,000 bootstrap samples of people, pairs compared within folds; training variance is not in it",
         ),
         ("Cleaning", cache.identity),
+    ]
+    if in_focus(inputs.evaluation).name == TRANSFORMER:
+        found += _transformer(config)
+    if any(o.name == SLICES for o in inputs.evaluation.outcomes):
+        found.append(
+            ("Frozen pictures", f"{config.slice_backbone} sees slices of the runs; nothing in it is trained")
+        )
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    found.append(("Versions", f"chiasm {version('chiasm')}, Python {platform.python_version()}, {versions}"))
+    if inputs.command:
+        found.append(("Command", inputs.command))
+    return found
+
+
+def _transformer(config: StudyConfig) -> list[tuple[str, str]]:
+    tubelet, training = config.tubelet, config.training
+    return [
         ("Transformer", backbone_in_words(config.backbone)),
         (
             "Tokens",
@@ -173,15 +192,6 @@ def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
             f" {training.learning_rate:g}, weight decay {training.weight_decay:g}, seed {config.seed}",
         ),
     ]
-    if any(o.name == SLICES for o in inputs.evaluation.outcomes):
-        found.append(
-            ("Frozen pictures", f"{config.slice_backbone} sees slices of the runs; nothing in it is trained")
-        )
-    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    found.append(("Versions", f"chiasm {version('chiasm')}, Python {platform.python_version()}, {versions}"))
-    if inputs.command:
-        found.append(("Command", inputs.command))
-    return found
 
 
 def backbone_in_words(name: str) -> str:

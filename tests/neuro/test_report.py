@@ -150,6 +150,15 @@ def test_a_hostile_site_name_is_only_a_name(inputs: ReportInputs, tmp_path: Path
     assert f"<td>{escape(name)}</td>" in html
 
 
+def test_a_person_of_two_participant_ids_is_counted_once(inputs: ReportInputs, tmp_path: Path) -> None:
+    table = inputs.cache.table.copy()
+    assert "6 patients and 6 controls from 2 sites." in render(inputs, tmp_path)
+    first, second = table.index[table["label"] == 1][:2]
+    table.loc[second, "person"] = table.loc[first, "person"]
+    html = render(replace(inputs, cache=replace(inputs.cache, table=table)), tmp_path)
+    assert "5 patients and 6 controls from 2 sites." in html
+
+
 def test_the_map_stands_there_only_with_votes(inputs: ReportInputs, votes: object, tmp_path: Path) -> None:
     heading, planted = "Where the difference was read", "Yellow: the region where the simulation"
     assert heading not in render(inputs, tmp_path)

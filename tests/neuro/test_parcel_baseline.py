@@ -1,0 +1,125 @@
+"""Connectivity of parcels as a contender: its features, and whole evaluations of caches without voxels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.covariance import EmpiricalCovariance
+
+from data.cache import Cache
+from data.errors import BadFileError, FingerprintMismatchError, ParameterError
+from data.parcel_cohort import ParcelCohort, prepare_parcels
+from data.parcels import Parcels
+from neuro.baselines import correlations, parcel_connectivity
+from neuro.conduct import conduct
+from neuro.report import verdict
+from neuro.study import TRANSFORMER, StudyConfig, contenders, cut_runs, has_voxels
+
+PEOPLE, T, R = 12, 60, 5
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Cache:
+    """Parcels of twelve people; in patients the first two regions go together."""
+    rng = np.random.default_rng(7)
+    labels = np.arange(PEOPLE) % 2
+    series = rng.normal(size=(PEOPLE, T, R))
+    series[labels == 1, :, 0] += 2 * series[labels == 1, :, 1]
+    np.savez(
+        tmp_path / "siteA.npz",
+        ts_AAL=series.astype(np.float32),
+        ts_HO=rng.normal(size=(PEOPLE, T, 3)).astype(np.float32),
+        subject=np.array([f"p{i:02d}" for i in range(PEOPLE)]),
+        y=labels,
+    )
+    return prepare_parcels(ParcelCohort.from_npz([tmp_path / "siteA.npz"], tr=2), tmp_path / "cache")
+
+
+def test_correlations_are_numpys_and_those_of_a_flat_region_zero() -> None:
+    series = np.random.default_rng(0).normal(3, 2, (40, 4)).astype(np.float32)
+    series[:, 2] = 0.7
+    found = correlations(series)
+    expected = np.corrcoef(series[:, [0, 1, 3]].T)
+    lower = {(1, 0): 0, (2, 0): 1, (2, 1): 2, (3, 0): 3, (3, 1): 4, (3, 2): 5}
+    for (row, column), place in lower.items():
+        if 2 in (row, column):
+            assert found[place] == 0
+        else:
+            wanted = expected[[0, 1, None, 2][row], [0, 1, None, 2][column]]
+            assert found[place] == pytest.approx(wanted, abs=1e-6)
+    assert found.shape == (6,)
+
+
+def test_features_are_nilearns_of_the_raw_series(published: Cache, tmp_path: Path) -> None:
+    from nilearn.connectome import ConnectivityMeasure
+
+    with np.load(tmp_path / "siteA.npz") as arrays:
+        series = list(arrays["ts_AAL"])
+    measure = ConnectivityMeasure(
+        EmpiricalCovariance(), kind="correlation", vectorize=True, discard_diagonal=True, standardize=False
+    )
+    found = parcel_connectivity(published, "AAL")
+    assert found.shape == (PEOPLE, R * (R - 1) // 2)
+    np.testing.assert_allclose(found, measure.fit_transform(series), atol=1e-5)
+
+
+def test_runs_of_different_atlases_under_one_name_are_not_mixed(published: Cache) -> None:
+    folder = published.root / "runs" / str(published.table["run_id"].iloc[3])
+    other = published.parcels(3, "AAL")
+    changed = {name: getattr(other, name) for name in ("regions", "mean_R", "std_R", "coverage_R")}
+    Parcels(atlas="AAL", digest="another", z_FR=np.array(other.z_FR), **changed).write(folder)
+    with pytest.raises(FingerprintMismatchError, match="atlas AAL must be one and the same for all runs"):
+        parcel_connectivity(published, "AAL")
+    with pytest.raises(ParameterError, match=r"atlas must be one of the cache's \(AAL, HO\), got aal"):
+        parcel_connectivity(published, "aal")
+
+
+def test_a_cache_without_voxels_has_the_baselines_alone(published: Cache) -> None:
+    assert not has_voxels(published)
+    config = StudyConfig(folds=3)
+    names = [contender.name for contender in contenders(published, config)]
+    assert names == ["connectivity of AAL + SVM", "connectivity of HO + SVM", "majority"]
+    with pytest.raises(BadFileError, match="got parcel series only"):
+        cut_runs(published, config.tubelet)
+
+
+def test_it_is_evaluated_and_reported_without_a_transformer(published: Cache, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "votes.nii.gz").write_bytes(b"of an earlier evaluation")
+    evaluation = conduct(published, StudyConfig(folds=3), tmp_path / "out")
+    aal, ho, _ = evaluation.outcomes
+    assert aal.auc.estimate > 0.9  # planted
+    assert ho.auc.estimate < 0.9  # noise
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "results.json"]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["recipe_identity"] == published.identity
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert published.identity in page
+    assert TRANSFORMER not in page
+    assert "Tokens" not in page
+    assert verdict(evaluation)[0].startswith("The connectivity of AAL + SVM tells patients from controls")
+
+
+def test_parcels_beside_voxels_are_one_contender_more(
+    cache: Cache, study: StudyConfig, tmp_path: Path
+) -> None:
+    import shutil
+    from dataclasses import replace
+
+    assert has_voxels(cache)
+    copy = replace(cache, root=shutil.copytree(cache.root, tmp_path / "copy"))
+    for i, run_id in enumerate(copy.table["run_id"]):
+        z_FR = np.asarray(copy.run(i).series_TV[:, ::50], dtype=np.float32)
+        regions = tuple(map(str, range(z_FR.shape[1])))
+        ones = np.ones(len(regions), np.float32)
+        parcels = Parcels(
+            atlas="few", digest="x", regions=regions, z_FR=z_FR, mean_R=ones, std_R=ones, coverage_R=ones
+        )
+        parcels.write(copy.root / "runs" / str(run_id))
+    names = [contender.name for contender in contenders(copy, study)]
+    plain = [contender.name for contender in contenders(cache, study)]
+    assert "connectivity of few + SVM" in names
+    assert [name for name in names if name != "connectivity of few + SVM"] == plain
