@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.cache import Cache
+from data.parcel_cohort import ParcelCohort, prepare_parcels
+
 GRID = (6, 7, 5)
 AFFINE = np.array([[-4.0, 0, 0, 12], [0, 4, 0, -12], [0, 0, 4, -8], [0, 0, 0, 1]])
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
@@ -82,3 +85,28 @@ def derivative(tmp_path, write_run) -> Path:
         "sub-01\tPD\tA\t61.5\tF\nsub-02\tHC\tA\t60\tM\nsub-03\tPD\tB\tn/a\tM\nsub-04\tHC\tB\t70\tF\n"
     )
     return root
+
+
+@pytest.fixture
+def two_sites(tmp_path: Path) -> Cache:
+    """Parcel series of 23 people at two sites, one of them at both: 24 runs without voxels."""
+    rng = np.random.default_rng(3)
+    people, frames, regions = 24, 40, 5
+    paths = []
+    for site, first in (("one", 0), ("two", people // 2)):
+        ids = [0, *range(first + 1, first + people // 2)]
+        series = rng.normal(900, 30, (len(ids), frames, regions)).astype(np.float32)
+        series[:, :, 4] = 7  # no signal
+        path = tmp_path / f"{site}.npz"
+        np.savez(
+            path,
+            ts_mine=series,
+            regions_mine=np.array(["a", "b", "c", "d", "e"]),
+            subject=np.array([f"p{i:02d}" for i in ids]),
+            y=np.array([i % 2 for i in ids]),
+            age=np.array([50 + i for i in ids], np.float32),
+            sex=np.array(["FM"[i % 2] for i in ids]),
+            tr=np.float32(1.5 if site == "one" else 2.0),
+        )
+        paths.append(path)
+    return prepare_parcels(ParcelCohort.from_npz(paths), tmp_path / "two_sites")
