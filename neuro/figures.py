@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from neuro.evaluate import Evaluation, Outcome
+from neuro.picture import CONTROL, MUTED, PATIENT, data_uri, house_style
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-INK, MUTED = "#1c2733", "#8a96a3"
 COLOURS = ("#0b6e99", "#c8553d", "#6a994e", "#8a96a3", "#7b5ea7")  # told apart without colour vision too
-PATIENT, CONTROL = "#c8553d", "#0b6e99"
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    import matplotlib as mpl
-
-    style: dict[Any, Any] = {
-        "font.size": 10,
-        "axes.edgecolor": MUTED,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "savefig.bbox": "tight",
-        "text.parse_math": False,  # the name of a site may hold dollar signs
-    }
-    with mpl.rc_context(style):
-        yield
-
-
-def _uri(figure: Figure, kind: str = "svg") -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def auc_forest(evaluation: Evaluation) -> str:
     """AUC of each contender with its 95 % interval, and the line of chance."""
     from matplotlib.figure import Figure
 
-    with _style():
+    with house_style():
         figure = Figure(figsize=(7, 0.5 * len(evaluation.outcomes) + 0.9))
         axes = figure.subplots()
         for place, outcome in enumerate(reversed(evaluation.outcomes)):
@@ -65,7 +31,7 @@ def auc_forest(evaluation: Evaluation) -> str:
             ylim=(-0.6, len(evaluation.outcomes) - 0.4),
             xlabel="AUC within folds, 95 % interval",
         )
-        return _uri(figure)
+        return data_uri(figure)
 
 
 def roc_curves(evaluation: Evaluation) -> str:
@@ -73,7 +39,7 @@ def roc_curves(evaluation: Evaluation) -> str:
     from matplotlib.figure import Figure
     from sklearn.metrics import roc_curve
 
-    with _style():
+    with house_style():
         figure = Figure(figsize=(4.2, 4.0))
         axes = figure.subplots()
         for outcome in evaluation.outcomes:
@@ -85,14 +51,14 @@ def roc_curves(evaluation: Evaluation) -> str:
         axes.plot([0, 1], [0, 1], color=MUTED, ls="--", lw=1)
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal", xlim=(0, 1), ylim=(0, 1.01))
         axes.legend(frameon=False, fontsize=8, loc="lower right")
-        return _uri(figure)
+        return data_uri(figure)
 
 
 def score_strips(evaluation: Evaluation, outcome: Outcome, sites: np.ndarray) -> str:
     """Every run's out-of-fold score by site and label: who was told apart, and where."""
     from matplotlib.figure import Figure
 
-    with _style():
+    with house_style():
         figure = Figure(figsize=(4.6, 4.0))
         axes = figure.subplots()
         jitter = np.random.default_rng(0).uniform(-0.12, 0.12, len(sites))
@@ -108,7 +74,7 @@ def score_strips(evaluation: Evaluation, outcome: Outcome, sites: np.ndarray) ->
         axes.set(ylabel="out-of-fold logit")
         axes.margins(x=0.2, y=0.15)
         axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.12))
-        return _uri(figure)
+        return data_uri(figure)
 
 
 def brain_map(image: Any, planted: Any | None) -> str:
@@ -117,7 +83,7 @@ def brain_map(image: Any, planted: Any | None) -> str:
     from nilearn import plotting
     from nilearn.image import coord_transform
 
-    with _style():
+    with house_style():
         figure = Figure(figsize=(8.4, 3.0), facecolor="black")
         data = np.abs(image.get_fdata())
         peak = np.unravel_index(int(data.argmax()), data.shape)
@@ -133,7 +99,7 @@ def brain_map(image: Any, planted: Any | None) -> str:
         )
         if planted is not None:
             display.add_contours(planted, levels=[0.5], colors="#ffd166", linewidths=1.5)
-        uri = _uri(figure, "png")
+        uri = data_uri(figure, "png")
         return uri
 
 
