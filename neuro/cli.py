@@ -7,8 +7,10 @@ import typer
 from data import command_line
 from neuro.commands.demo import demo
 from neuro.commands.evaluate import evaluate
+from neuro.commands.export import export
 from neuro.commands.predict import predict
 from neuro.commands.prepare import prepare
+from neuro.commands.qc import qc
 from neuro.commands.simulate import simulate
 from neuro.commands.train import train
 
@@ -18,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (simulate, prepare, evaluate, train, predict, demo):
+for command in (simulate, prepare, qc, evaluate, train, predict, export, demo):
     app.command()(command)
 
 

@@ -63,7 +63,7 @@ def test_every_command_is_documented() -> None:
     text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     section = text.partition("\n## neuro\n")[2].partition("\n## ")[0]
     names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
-    assert sorted(names) == ["demo", "evaluate", "predict", "prepare", "simulate", "train"]
+    assert sorted(names) == ["demo", "evaluate", "export", "predict", "prepare", "qc", "simulate", "train"]
     for name in names:
         part = section.partition(f"### neuro {name}\n\n")[2].partition("\n### ")[0]
         example = part.partition("\n\n")[0]  # the indented lines that come first
@@ -88,8 +88,8 @@ def test_prepare_refuses(neuro: Neuro, damaged: Path, tmp_path: Path) -> None:
     refused(neuro("prepare", damaged, *out, "--low-pass", 0.001), "high_pass must be below low_pass")
     table = damaged / "participants.tsv"
     lines = table.read_text().splitlines(keepends=True)
-    table.write_text("".join(lines[:2]))
-    refused(neuro("prepare", damaged, *out), str(table), "no row for sub-002")
+    table.write_text("".join(lines[:2]).replace("sub-001", "sub-009"))
+    refused(neuro("prepare", damaged, *out), str(table), "no row for sub-001, sub-002")
     assert not (tmp_path / "cache").exists()
 
 
