@@ -5,6 +5,7 @@ Grids: shape (X, Y, Z, …) with an affine (4, 4) from voxel indices to mm.
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import BadFileError
+from data.nifti_guard import require_sane_start
 
 Floats = NDArray[np.float32]
 Affine = NDArray[np.float64]
 
+LARGEST_VOLUME = 512**3  # voxels; more than any scanner gives, and a gigabyte in single precision
+OBLIQUE_DEGREES = 0.5
+BRAIN_MM = 80.0  # less than half the height of a brain with its cerebellum
+ANNEX_POINTER = b"/annex/objects/"
 GRID_TOLERANCE_MM = 0.05  # how far any corner of one grid may lie from another's
 
 
 def must_exist(path: Path, what: str) -> None:
-    """Raise BadFileError where `path` is no file, or a link to content that was never fetched."""
-    if not path.is_file():
-        link = path.is_symlink()
+    """Raise BadFileError where `path` is no file, or a link or pointer to content that was never fetched."""
+    absent = not path.is_file()
+    if absent or _is_annex_pointer(path):
+        link = path.is_symlink() or not absent
         raise BadFileError(
             what,
             must_be="a file",
@@ -33,17 +40,25 @@ def must_exist(path: Path, what: str) -> None:
         )
 
 
+def _is_annex_pointer(path: Path) -> bool:
+    """Whether git-annex left a line of text in the place of an unlocked file's content."""
+    with path.open("rb") as stream:
+        return stream.read(len(ANNEX_POINTER)) == ANNEX_POINTER
+
+
 def open_image(path: Path) -> Any:
     """A nibabel NIfTI-1 or NIfTI-2 image of real numbers, its voxels unread.
 
     Raises:
-        BadFileError: the file is absent, unreadable, of another format, or complex or coloured.
+        BadFileError: the file is absent, unreadable, of another format, complex or coloured, or promises
+            impossibly many voxels.
     """
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
     must_exist(path, "image")
+    require_sane_start(path)
     try:
         image = nib.load(path)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError) as error:
@@ -60,6 +75,14 @@ def open_image(path: Path) -> Any:
     if image.dataobj.dtype.kind not in "iuf":
         kind = str(image.dataobj.dtype)
         raise BadFileError("voxels", must_be="real numbers", got=kind, do="give magnitude data", path=path)
+    if math.prod(map(int, image.shape[:3])) > LARGEST_VOLUME:
+        raise BadFileError(
+            "volume",
+            must_be=f"of at most {LARGEST_VOLUME:,} voxels",
+            got=f"shape {tuple(map(int, image.shape[:3]))}",
+            do="the header is wrong, or the file is meant to fill the memory",
+            path=path,
+        )
     return image
 
 
@@ -112,3 +135,22 @@ def transform_notes(header: Any) -> tuple[str, ...]:
         if np.linalg.norm(apart[:3]) > 1:
             return ("qform and sform disagree by more than 1 mm; the sform was taken",)
     return ()
+
+
+def geometry_notes(shape: tuple[int, ...], affine: Affine) -> tuple[str, ...]:
+    """What a careful reader should know of how voxels lie in the head, one sentence each.
+
+    All of it is handled, since places are told in mm by the affine; it matters to who looks at raw slices.
+    """
+    from nibabel.affines import obliquity
+
+    notes = []
+    tilt = float(np.degrees(obliquity(affine).max()))
+    if tilt > OBLIQUE_DEGREES:
+        notes.append(f"the grid is oblique, by {tilt:.1f} degrees")
+    if np.linalg.det(affine[:3, :3]) < 0:
+        notes.append("the voxel axes are left-handed (as FSL's); the affine says which side is right")
+    extent_mm = np.linalg.norm(affine[:3, :3], axis=0) * shape[:3]
+    if extent_mm.min() < BRAIN_MM:
+        notes.append(f"the field of view is {extent_mm.min():.0f} mm thin: most of the brain is not in it")
+    return tuple(notes)

@@ -136,5 +136,6 @@ def _facts(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec) -> 
         "patch_voxels": list(model.patch_voxels),
         "tr": float(cache.table["tr"].median()),
         "participants": sorted(set(cache.table["participant_id"])),
+        "people": sorted(set(cache.table["person"])),
         "libraries": {"torch": torch.__version__, "timm": timm.__version__},
     }

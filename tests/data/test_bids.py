@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from data.bids import find_runs, parse_entities
-from data.errors import BadFileError
+from data.errors import BadFileError, ParameterError
 
 NEW = "sub-01/func/sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
 
@@ -128,6 +130,174 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         find_runs(tmp_path / "gone")
 
 
+SPACE = "space-MNI152NLin2009cAsym"
+ECHOES = [f"sub-01/func/sub-01_task-rest_echo-{i}_desc-preproc_bold.nii.gz" for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "confounds",
+    [
+        "sub-01_task-rest_desc-confounds_timeseries.tsv",
+        "sub-01_task-rest_desc-confounds_regressors.tsv",
+        "sub-01_task-rest_echo-1_desc-confounds_regressors.tsv",  # of echoes before 21.0
+    ],
+)
+def test_echoes_are_runs_of_their_own_with_the_scans_confounds(tmp_path, confounds):
+    names = [*ECHOES, NEW, NEW.replace("preproc_bold", "brain_mask"), f"sub-01/func/{confounds}"]
+    runs = find_runs(touch(tmp_path, *names))
+    assert {run.run_id for run in runs} == {"sub-01_task-rest"}
+    assert sorted(run.entities.get("echo", "all") for run in runs) == ["1", "2", "3", "all"]
+    assert {run.confounds.name for run in runs} == {confounds}
+    (combined,) = [run for run in runs if "echo" not in run.entities]
+    assert combined.usable
+    assert combined.notes == ()
+
+
+def test_the_echo_less_confounds_win(tmp_path):
+    tables = [f"sub-01/func/sub-01_task-rest_{echo}desc-confounds_timeseries.tsv" for echo in ("", "echo-1_")]
+    (run,) = find_runs(touch(tmp_path, NEW, *tables))
+    assert run.confounds == tmp_path / tables[0]
+    assert [line.split(":")[0] for line in run.missing] == ["mask"]
+
+
+def test_a_mask_of_the_same_space_stands_in_and_is_named(tmp_path):
+    bold = "sub-01/func/sub-01_task-rest_space-MNI_res-2_desc-preproc_bold.nii.gz"
+    mask = "sub-01/func/sub-01_task-rest_space-MNI_desc-brain_mask.nii.gz"
+    elsewhere = "sub-01/func/sub-01_task-rest_space-T1w_desc-brain_mask.nii.gz"
+    (run,) = find_runs(touch(tmp_path, bold, mask, elsewhere))
+    assert run.mask == tmp_path / mask
+    assert run.notes == (f"its mask is {tmp_path / mask}",)
+    (tmp_path / mask).unlink()
+    (run,) = find_runs(tmp_path)
+    assert run.mask is None
+    own = bold.replace("preproc_bold", "brain_mask")
+    (run,) = find_runs(touch(tmp_path, mask, own))
+    assert (run.mask, run.notes) == (tmp_path / own, ())
+
+
+def test_resolutions_are_told_apart_and_asked_for_as_fmriprep_does(tmp_path):
+    names = [
+        f"sub-01/func/sub-01_task-rest_space-{space}_desc-{end}.nii.gz"
+        for space in ("MNI_res-1", "MNI_res-2", "MNIPediatricAsym_cohort-3_res-2")
+        for end in ("preproc_bold", "brain_mask")
+    ]
+    root = touch(tmp_path, *names, *ECHOES[:1])
+    assert len(find_runs(root)) == 4
+    assert [run.entities["res"] for run in find_runs(root, space="MNI:res-2")] == ["2"]
+    assert [run.space for run in find_runs(root, space="MNIPediatricAsym:cohort-3:res-2")] == [
+        "MNIPediatricAsym"
+    ]
+    assert [run.space for run in find_runs(root, space="native")] == [None]
+    with pytest.raises(ParameterError, match=r"space must be .* got MNI:2"):
+        find_runs(root, space="MNI:2")
+    (none,) = find_runs(root, space="MNI:res-3")
+    assert none.missing[0].startswith("bold: none in the space MNI:res-3; there is MNI:res-1, MNI:res-2, ")
+    assert not none.usable
+
+
+XCPD = "sub-01/func/sub-01_task-rest_run-1"
+
+
+@pytest.mark.parametrize("desc", ["denoised", "residual"])
+def test_xcpds_runs_are_denoised_and_take_fmriprep_masks_from_beside(tmp_path, desc):
+    made = touch(
+        tmp_path / "xcp_d",
+        f"{XCPD}_{SPACE}_res-2_desc-{desc}_bold.nii.gz",
+        f"{XCPD}_{SPACE}_res-2_desc-{desc}Smoothed_bold.nii.gz",
+        f"{XCPD}_desc-filtered_motion.tsv",
+        f"{XCPD}_motion.tsv",
+        f"{XCPD}_outliers.tsv",
+        f"{XCPD}_desc-preproc_design.tsv",
+        f"{XCPD}_{SPACE}_res-2_stat-alff_boldmap.nii.gz",
+        f"{XCPD}_space-fsLR_den-91k_desc-denoised_bold.dtseries.nii",
+        f"sub-01/anat/sub-01_{SPACE}_desc-preproc_T1w.nii.gz",
+    )
+    run = next(run for run in find_runs(made) if run.desc == desc)
+    assert run.denoised
+    assert run.mask is None
+    assert run.confounds.name.endswith("run-1_motion.tsv")
+    assert [line.split(":")[0] for line in run.missing] == ["mask"]
+    source = touch(
+        tmp_path / "fmriprep",
+        f"{XCPD}_{SPACE}_res-2_desc-preproc_bold.nii.gz",
+        f"{XCPD}_{SPACE}_res-2_desc-brain_mask.nii.gz",
+    )
+    run = next(run for run in find_runs(made) if run.desc == desc)
+    assert run.usable
+    assert run.mask == (source / f"{XCPD}_{SPACE}_res-2_desc-brain_mask.nii.gz")
+    assert run.notes == (f"its mask is of another derivative, {run.mask}",)
+    assert {run.desc for run in find_runs(made)} <= {desc, f"{desc}Smoothed"}  # no run is lent, masks only
+
+
+def test_masks_come_from_the_derivative_that_the_description_links_to(tmp_path):
+    made = touch(tmp_path / "out" / "xcp_d", f"{XCPD}_{SPACE}_desc-denoised_bold.nii.gz")
+    touch(tmp_path / "prep", f"{XCPD}_{SPACE}_desc-brain_mask.nii.gz")
+    links = {"preprocessed": "../../prep", "templateflow": "https://templateflow.org"}
+    (made / "dataset_description.json").write_text(json.dumps({"DatasetLinks": links}))
+    (run,) = find_runs(made)
+    assert run.mask.parts[-4:-2] == ("prep", "sub-01")
+    for broken in ("{", "[]", '{"DatasetLinks": 3}', '{"DatasetLinks": {"a": "http://x"}}'):
+        (made / "dataset_description.json").write_text(broken)
+        (run,) = find_runs(made)
+        assert run.mask is None
+
+
+def test_old_aroma_runs_are_denoised_variants_of_the_scan(tmp_path):
+    stem = "sub-01/func/sub-01_task-rest_bold_space-MNI152NLin2009cAsym"
+    root = touch(
+        tmp_path,
+        f"{stem}_preproc.nii.gz",
+        f"{stem}_variant-smoothAROMAnonaggr_preproc.nii.gz",
+        f"{stem}_brainmask.nii.gz",
+        "sub-01/func/sub-01_task-rest_bold_confounds.tsv",
+    )
+    runs = find_runs(root)
+    assert [(run.run_id, run.desc, run.denoised) for run in runs] == [
+        ("sub-01_task-rest", "preproc", False),
+        ("sub-01_task-rest", "smoothAROMAnonaggr", True),
+    ]
+
+
+def test_what_is_there_instead_of_a_run_is_told(tmp_path):
+    root = touch(
+        tmp_path,
+        "sub-01/func/sub-01_task-rest_bold.nii.gz",
+        "sub-02/func/sub-02_task-rest_space-fsLR_den-91k_bold.dtseries.nii",
+    )
+    raw, surface = find_runs(root)
+    assert "found only the raw run, which is not preprocessed: sub-01" in raw.missing[0]
+    assert "found only surfaces (CIFTI): sub-02" in surface.missing[0]
+
+
+def test_one_name_in_two_folders_is_told_with_both_places(tmp_path):
+    root = touch(tmp_path, f"fmriprep/{NEW}", f"fmriprep-old/{NEW}")
+    (run,) = find_runs(root)
+    assert run.bold is None
+    assert str(tmp_path / "fmriprep" / NEW) in run.missing[0]
+    assert str(tmp_path / "fmriprep-old" / NEW) in run.missing[0]
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    touch(tmp_path / "store", NEW)
+    root = tmp_path / "derivative"
+    root.mkdir()
+    (root / "sub-01").symlink_to(tmp_path / "store" / "sub-01")
+    (root / "again").symlink_to(root)
+    (run,) = find_runs(root)
+    assert run.bold == root / NEW
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    root = touch(tmp_path, NEW)
+
+    def walk(top, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied", str(root / "sub-01")))
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(BadFileError, match=r"sub-01: folder must be readable, got Permission denied"):
+        find_runs(root)
+
+
 @pytest.mark.shared
 def test_the_real_old_tree_lacks_its_runs_and_says_so(shared_data):
     root = shared_data / "pybids_truncated_ds005"
@@ -140,7 +310,14 @@ def test_the_real_old_tree_lacks_its_runs_and_says_so(shared_data):
         assert run.bold is None
         assert len(run.missing) == 1
         assert run.missing[0].startswith("bold: no such file")
-    assert find_runs(root / "ds005" / "derivatives") == runs
+    assert "found only the raw run" in runs[0].missing[0]
+    assert "sub-01_task-mixedgamblestask_run-01_bold.nii.gz" in runs[0].missing[0]
+    assert "found only" not in runs[1].missing[0]  # of the second run even the raw one was cut away
+    derived = find_runs(root / "ds005" / "derivatives")
+    assert [(run.run_id, run.mask, run.confounds) for run in derived] == [
+        (run.run_id, run.mask, run.confounds) for run in runs
+    ]
+    assert not any("found only" in run.missing[0] for run in derived)
 
 
 @pytest.mark.shared

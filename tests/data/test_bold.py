@@ -174,7 +174,7 @@ def test_truncated_plain_file_is_caught_on_opening(tmp_path, data):
 def test_header_that_promises_more_than_gzip_can_hold_is_refused_unread(tmp_path, data):
     path = write(tmp_path / "run.nii.gz", data)
     raw = bytearray(gzip.decompress(path.read_bytes()))
-    raw[40:56] = np.array([4, 30000, 30000, 30000, 30000, 1, 1, 1], "<i2").tobytes()
+    raw[40:56] = np.array([4, 400, 400, 400, 30000, 1, 1, 1], "<i2").tobytes()
     path.write_bytes(gzip.compress(bytes(raw)))
     with pytest.raises(BadFileError, match="size of the data must be"):
         BoldRun.open(path)

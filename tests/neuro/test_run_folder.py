@@ -47,6 +47,7 @@ def test_it_remembers_what_it_was_made_by(
     assert loaded.facts == facts
     assert facts["recipe_identity"] == cache.identity
     assert facts["participants"] == sorted(cache.table["participant_id"])
+    assert facts["people"] == sorted(cache.table["person"])
     assert facts["patch_voxels"] == [2, 2, 2]
     assert facts["fingerprint"] == fitted.model_.backbone.fingerprint
     assert sorted(path.name for path in run_folder.iterdir()) == ["backbone", "brain.safetensors", "run.json"]
