@@ -1,4 +1,4 @@
-"""The baseline to beat on real patients: connectivity and a linear SVM on TaoWu and NEUROCON, beside ANCHORS.
+"""The baseline to beat on real patients: connectivity and a linear SVM on TaoWu and NEUROCON, beside the anchors.
 
     python -m benchmarks.connectivity SHARED/data/pd
 
@@ -140,7 +140,7 @@ def report(fields: dict[str, Any]) -> list[str]:
         *table(
             [
                 "",
-                "ANCHORS.md, ten deals",
+                "anchor, ten deals",
                 "its protocol here, the same ten",
                 f"its protocol, {count} deals",
                 f"Chiasm's, {count} deals",
@@ -153,14 +153,14 @@ def report(fields: dict[str, Any]) -> list[str]:
         "the scores of all folds. Chiasm's: Pearson's correlations, `data.splits` by person, AUC within",
         "folds.",
         "",
-        "## Train on one site, test on the other (ANCHORS.md: 0.52 to 0.61)",
+        "## Train on one site, test on the other (anchor: 0.52 to 0.61)",
         "",
         *table(
             ["atlas", "features", "tested", "AUC"],
             [[r["atlas"], r["features"], r["tested"], f"{r['auc']:.3f}"] for r in fields["across_sites"]],
         ),
         "",
-        f"## Labels dealt out at random (ANCHORS.md: 0.49 ± 0.12), {count} times",
+        f"## Labels dealt out at random (anchor: 0.49 ± 0.12), {count} times",
         "",
         f"TaoWu, AAL116: {_spread(fields['permuted'], 'pooled')} over all scores,"
         f" {_spread(fields['permuted'], 'within')} within folds.",

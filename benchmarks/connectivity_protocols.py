@@ -27,7 +27,7 @@ Edges = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Which sites and which atlas, and what ANCHORS.md says of them (AUC and its spread over ten deals)."""
+    """Which sites and which atlas, and what the anchors say of them (AUC and its spread over ten deals)."""
 
     name: str
     sites: tuple[str, ...]

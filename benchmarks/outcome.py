@@ -34,6 +34,15 @@ def machine(*packages: str) -> dict[str, Any]:
     }
 
 
+def peak_mib(process: int | str = "self") -> float:
+    """The largest resident set that a process has had, in MiB; Linux.
+
+    Not `ru_maxrss`: a process inherits that from the one that started it.
+    """
+    lines = (Path("/proc") / str(process) / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
 def write(name: str, fields: Mapping[str, Any], title: str, lines: Sequence[str]) -> None:
     """benchmarks/results/NAME.json with the fields, and NAME.md with title, command and lines."""
     RESULTS.mkdir(exist_ok=True)

@@ -117,4 +117,4 @@ def _is_list(kind: Any) -> bool:
 
 def bad_layout(path: Path, what: str, must_be: str, got: object) -> BadFileError:
     """An error that names the layout."""
-    return BadFileError(what, must_be=must_be, got=got, do="see docs/fmri.md on the layout", path=path)
+    return BadFileError(what, must_be=must_be, got=got, do="see docs/parcels.md on the layout", path=path)

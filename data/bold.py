@@ -7,7 +7,6 @@ The header is read at once; voxels are streamed frame by frame when asked for, n
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.bids import parse_entities
+from data.bids import RunFiles, parse_entities
 from data.errors import BadFileError
 from data.nifti import (
     Affine,
@@ -29,10 +28,9 @@ from data.nifti import (
     transform_notes,
 )
 from data.repetition_time import load_tr
+from data.voxel_stream import VoxelStream, may_hold
 
-LARGEST_GZIP_RATIO = 1032  # deflate cannot pack tighter
-BLOCK_BYTES = 32 << 20  # raw bytes held at once while streaming
-TAIL_BLOCKS = 256  # of 64 KiB, how far past the voxels the end of the file is looked for
+BLOCK_BYTES = 8 << 20  # raw bytes held at once while streaming
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,17 +58,24 @@ class BoldRun:
 
     @classmethod
     def open(
-        cls, path: str | Path, mask: str | Path | None = None, confounds: str | Path | None = None
+        cls,
+        path: str | Path,
+        mask: str | Path | None = None,
+        confounds: str | Path | None = None,
+        *,
+        tr: float | None = None,
     ) -> BoldRun:
         """Read and check the header, the sidecar JSON's RepetitionTime and the mask's grid; read no voxel.
 
-        The sidecar is the file of the same name with `.json`. Where it and the header disagree on TR, the
-        sidecar wins and `notes` says so. Header units sec, msec and usec are honoured.
+        The sidecar is the file of the same name with `.json`, or one that it inherits
+        (`data.repetition_time`). Where it and the header disagree on TR, the sidecar wins and `notes` says
+        so; `tr`, in seconds, wins over both. Header units sec, msec and usec are honoured.
 
         Raises:
-            BadFileError: the file is absent, not NIfTI, not 4-D, shorter than its header promises, has a
-                broken affine or an impossible TR; the mask or the confounds are absent; the mask lies on
-                another grid (a corner more than 0.05 mm away).
+            BadFileError: the file is absent, not NIfTI, not 4-D, of one frame or of impossibly many voxels,
+                shorter or much longer than its header promises, has a broken affine or an impossible TR; the
+                mask or the confounds are absent; the mask lies on another grid (a corner more than 0.05 mm
+                away).
         """
         path = Path(path)
         image = open_image(path)
@@ -83,12 +88,20 @@ class BoldRun:
                 do="give the preprocessed time series, not a single volume or a map",
                 path=path,
             )
-        tr, tr_notes = load_tr(path, image.header)
+        if shape[3] == 1:
+            raise BadFileError(
+                "run of fMRI",
+                must_be="of many frames",
+                got="a single one",
+                do="give the time series, not its mean or reference",
+                path=path,
+            )
+        seconds, tr_notes = load_tr(path, image.header, tr)
         run = cls(
             path=path,
             shape=shape,
             affine=checked_affine(path, image.affine),
-            tr=tr,
+            tr=seconds,
             mask=Path(mask) if mask is not None else None,
             confounds=Path(confounds) if confounds is not None else None,
             notes=tr_notes + transform_notes(image.header),
@@ -101,10 +114,26 @@ class BoldRun:
             must_exist(run.confounds, "confounds table")
         return run
 
+    @classmethod
+    def of(cls, files: RunFiles) -> BoldRun:
+        """Open what `data.bids.find_runs` or a table found, as `open` does.
+
+        Raises:
+            BadFileError: there is no run, or it cannot be used.
+        """
+        if files.bold is None:
+            raise BadFileError("run of fMRI", must_be="there", got=f"none for {files.run_id}")
+        return cls.open(files.bold, mask=files.mask, confounds=files.confounds, tr=files.tr)
+
     @property
     def n_frames(self) -> int:
         """T."""
         return self.shape[3]
+
+    @property
+    def header(self) -> Any:
+        """nibabel's NIfTI header."""
+        return self._image.header
 
     @property
     def space(self) -> str | None:
@@ -164,12 +193,12 @@ class BoldRun:
         proxy = self._image.dataobj
         frame_bytes = math.prod(self.shape[:3]) * proxy.dtype.itemsize
         per_block = max(1, BLOCK_BYTES // frame_bytes)
-        with _opener(self._image) as stream:
-            _read(stream, proxy.offset, self, 0)
+        with VoxelStream(_voxels_path(self), self.shape) as stream:
+            stream.read(proxy.offset, 0)
             for start in range(0, self.n_frames, per_block):
                 count = min(per_block, self.n_frames - start)
                 last = start + count == self.n_frames
-                raw = _read(stream, count * frame_bytes, self, start, last)
+                raw = stream.read(count * frame_bytes, start, last)
                 block = np.frombuffer(raw, dtype=proxy.dtype).astype(np.float32)
                 if (proxy.slope, proxy.inter) != (1.0, 0.0):
                     block *= np.float32(proxy.slope)
@@ -213,58 +242,25 @@ def _check_mask(run: BoldRun, mask: Path) -> None:
     )
 
 
-def _opener(image: Any) -> Any:
-    from nibabel.openers import ImageOpener
-
-    return ImageOpener(image.file_map["image"].filename)
-
-
-def _read(stream: Any, count: int, run: BoldRun, frame: int, last: bool = False) -> bytes:
-    """Exactly `count` bytes, or an error that says at which frame the file ended."""
-    try:
-        raw: bytes = stream.read(count)
-        if last:
-            # Only on reaching the end does gzip compare its checksum.
-            for _ in range(TAIL_BLOCKS):
-                if not stream.read(1 << 16):
-                    break
-        problem = "the end of the file"
-    except (EOFError, OSError, zlib.error) as error:
-        raw, problem = b"", f"damaged compression ({error})"
-    if len(raw) == count:
-        return raw
-    raise BadFileError(
-        "run of fMRI",
-        must_be=f"{run.n_frames} frames, as its header promises",
-        got=f"{problem} in or after frame {frame}",
-        do="the file is cut short or damaged: copy or fetch it again",
-        path=run.path,
-    )
-
-
 def _check_length(run: BoldRun) -> None:
-    """Catch a file that is cut short without reading it, where its size or the gzip trailer gives it away."""
+    """Catch a file that is cut short, without reading it where its size or the gzip trailer gives it away."""
     proxy = run._image.dataobj
-    path = Path(run._image.file_map["image"].filename)
+    path = _voxels_path(run)
     promised = proxy.offset + math.prod(run.shape) * proxy.dtype.itemsize
-    packed = path.stat().st_size
-    if path.suffix == ".gz":
-        with path.open("rb") as stream:
-            stream.seek(-4, 2)
-            trailer = int.from_bytes(stream.read(4), "little")
-        if trailer == promised % 2**32:
-            return
-        # A gzip of several members also differs here, and is whole: only then the file is read to its end.
-        if promised <= packed * LARGEST_GZIP_RATIO:
-            for _ in run.frames():
-                pass
-            return
-    elif path.suffix != ".nii" or packed >= promised:
-        return
-    raise BadFileError(
-        "size of the data",
-        must_be=f"{promised:,} bytes for shape {run.shape}",
-        got=f"a file of {packed:,} bytes",
-        do="the file is cut short or its header is wrong: copy or fetch it again",
-        path=run.path,
-    )
+    there = may_hold(path, promised)
+    if there is None:
+        for _ in run.frames():
+            pass
+    elif not there:
+        raise BadFileError(
+            "size of the data",
+            must_be=f"{promised:,} bytes for shape {run.shape}",
+            got=f"a file of {path.stat().st_size:,} bytes",
+            do="the file is cut short or its header is wrong: copy or fetch it again",
+            path=run.path,
+        )
+
+
+def _voxels_path(run: BoldRun) -> Path:
+    """The file itself, or its .img where header and voxels are two."""
+    return Path(run._image.file_map["image"].filename)

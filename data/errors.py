@@ -45,6 +45,10 @@ class BadFileError(ChiasmError, ValueError):
     """A file is missing, unreadable, cut short, or not what its place promises."""
 
 
+class DiskError(ChiasmError, OSError):
+    """What was made cannot be written: the disk is full, a quota is used up, or the place forbids it."""
+
+
 class ParameterError(ChiasmError, ValueError):
     """A parameter or option has a value that cannot work."""
 

@@ -186,7 +186,7 @@ LIMITS: tuple[Limit, ...] = (
         leave_out=None,
         reason="a mirrored run correlates negatively with the rest, if the rest has an asymmetry in common; a"
         " suspicion to follow up in the raw data, no proof, and what it does not find may still be there",
-        source="ours: simulated runs, see docs/fmri.md",
+        source="ours: simulated runs, see docs/quality.md",
     ),
 )
 

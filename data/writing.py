@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -9,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.errors import ParameterError
+from data.errors import ChiasmError, DiskError, ParameterError
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
@@ -54,6 +58,35 @@ def write_whole(path: str | Path, text: str) -> Path:
     with whole_file(path) as draft:
         draft.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+@contextmanager
+def disk_told(path: str | Path) -> Iterator[None]:
+    """Tell a full disk, a used-up quota or a place that may not be written to in one line, as DiskError.
+
+    Only for what writes: a file that cannot be read is another matter.
+
+    Raises:
+        DiskError: names `path` and the system's reason.
+        OSError: anything else that the system says.
+    """
+    try:
+        yield
+    except ChiasmError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_ROOM | FORBIDDEN:
+            raise
+        full = error.errno in NO_ROOM
+        raise DiskError(
+            "place to write",
+            must_be="one with room" if full else "writable",
+            got=os.strerror(error.errno),
+            do="make room, or choose another place, and run this again: what is finished is kept"
+            if full
+            else "choose another place",
+            path=path,
+        ) from error
 
 
 def require_new_or_empty(path: str | Path) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.bids import RunFiles
-from data.cached_run import CachedRun, open_run, write_run
+from data.cached_run import CachedRun, open_run
 from data.errors import BadFileError, ParameterError
 from data.recipe import Recipe
+from data.run_writing import write_run
 from neuro.run_folder import TrainedRun
 from neuro.tokens import tubelets
 from neuro.training import run_logit

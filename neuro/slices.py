@@ -54,8 +54,8 @@ def slice_pictures(run: CachedRun) -> Iterator[NDArray[np.float32]]:
     scale_V = std_V / max(float(np.median(std_V)), 1e-6) / RANGE_Z
     volume_XYZ = np.zeros(run.mask_XYZ.shape, dtype=np.float32)
     places = _slice_places(run.mask_XYZ)
-    for t in range(0, len(run.series_TV), max(1, math.floor(FRAME_EVERY_S / run.tr))):
-        volume_XYZ[run.mask_XYZ] = np.clip(run.series_TV[t].astype(np.float32) * scale_V, -1, 1)
+    for t in range(0, run.n_frames, max(1, math.floor(FRAME_EVERY_S / run.tr))):
+        volume_XYZ[run.mask_XYZ] = np.clip(run.frames(t, t + 1)[0] * scale_V, -1, 1)
         planes = [np.take(volume_XYZ, index, axis=axis) for axis, index in places]
         yield np.stack([_fit(plane) for plane in planes])
 

@@ -22,6 +22,7 @@ from data.cached_run import CachedRun
 from data.errors import ParameterError
 
 HALF = NDArray[np.float16]
+READ_FRAMES = 16  # of a run in float32 at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +121,11 @@ def tubelets(run: CachedRun, spec: TubeletSpec | None = None) -> TubeletRun:
         ParameterError: the run is shorter than one clip.
     """
     spec = spec or TubeletSpec()
-    if run.series_TV.shape[0] < spec.frames:
+    if run.n_frames < spec.frames:
         raise ParameterError(
             f"run {run.run_id}",
             must_be=f"at least one clip of {spec.frames} frames",
-            got=f"{run.series_TV.shape[0]} frames",
+            got=f"{run.n_frames} frames",
             do="take shorter clips",
         )
     patch = spec.patch_voxels(run.affine)
@@ -141,11 +142,15 @@ def tubelets(run: CachedRun, spec: TubeletSpec | None = None) -> TubeletRun:
         grid[..., cube_V, place_V] = values
         return grid
 
+    signal_TNP = np.zeros((run.n_frames, n_cubes, n_places), dtype=np.float16)
+    for start in range(0, run.n_frames, READ_FRAMES):
+        stop = min(start + READ_FRAMES, run.n_frames)
+        signal_TNP[start:stop, cube_V, place_V] = run.frames(start, stop)
     return TubeletRun(
         run_id=run.run_id,
         spec=spec,
         patch_voxels=patch,
-        signal_TNP=scatter(np.asarray(run.series_TV)).astype(np.float16, copy=False),
+        signal_TNP=signal_TNP,
         amplitude_NP=scatter(relative_amplitude(run.std_V)).astype(np.float16),
         centres_N3=(middle_N3 @ run.affine[:3, :3].T + run.affine[:3, 3]).astype(np.float32),
         tr=run.tr,
