@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.outcome import command, machine, table, write
-from data.cache import Cache, prepare
-from data.cohort import Cohort
-from data.recipe import Recipe
-from data.simulate import SimulationSpec, simulate
+from data.caches.cache import Cache, prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
+from data.simulation.cohort import SimulationSpec, simulate
 
 BAR = 0.9
 CLIP = 20

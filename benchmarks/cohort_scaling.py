@@ -4,9 +4,10 @@
 
 A simulated cohort of 40 people (3 mm, 150 frames) is prepared 10, 20 and 40 runs at a time: by one worker
 bound to one core, and by two bound to two. Each preparation is a process of its own with one thread a worker;
-its time includes the start of workers, and the imports that cleaning needs. Memory is the largest resident set of
-any of its processes, and beside it what such a process has after the imports alone. The best of several rounds
-counts, as others' load only adds. Linux. Writes benchmarks/results/cohort_scaling.json and .md.
+its time includes the start of workers, and the imports that cleaning needs. Memory is the largest resident
+set of any of its processes, and beside it what such a process has after the imports alone. The best of
+several rounds counts, as others' load only adds. Linux. Writes benchmarks/results/cohort_scaling.json and
+.md.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.outcome import command, machine, peak_mib, table, write
-from data.cache import prepare
-from data.cohort import Cohort
-from data.recipe import Recipe
-from data.simulate import SimulationSpec, simulate
+from data.caches.cache import prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
+from data.simulation.cohort import SimulationSpec, simulate
 
 SPEC = SimulationSpec(subjects=40, voxel_mm=3, frames=150)
 SIZES, WORKERS = (10, 20, 40), (1, 2)
@@ -67,7 +68,7 @@ def children(process: int | str) -> list[int]:
 
 def bare_mib() -> float:
     """What a process takes that has only imported what preparing needs."""
-    words = "import nilearn.signal, nilearn.datasets; from data.cache import prepare; "
+    words = "import nilearn.signal, nilearn.datasets; from data.caches.cache import prepare; "
     words += "from benchmarks.outcome import peak_mib; print(peak_mib())"
     child = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE, text=True)
     return float(child.stdout)

@@ -1,4 +1,4 @@
-"""The baseline to beat on real patients: connectivity and a linear SVM on TaoWu and NEUROCON, beside the anchors.
+"""The baseline to beat on real patients: connectivity and a linear SVM on TaoWu and NEUROCON, beside anchors.
 
     python -m benchmarks.connectivity SHARED/data/pd
 
@@ -34,9 +34,9 @@ from benchmarks.connectivity_protocols import (
     sample,
 )
 from benchmarks.outcome import command, machine, table, write
-from data.cache import Cache
-from data.parcel_cohort import ParcelCohort, prepare_parcels
-from data.splits import assert_no_leak, leave_one_site_out, repeated_subject_folds
+from data.caches.cache import Cache
+from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
+from data.splits.folds import assert_no_leak, leave_one_site_out, repeated_subject_folds
 from neuro.baselines import connectivity_svm
 
 ANCHOR_DEALS = 10

@@ -16,8 +16,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from data.cache import Cache
-from data.splits import Fold, assert_no_leak, repeated_subject_folds
+from data.caches.cache import Cache
+from data.splits.folds import Fold, assert_no_leak, repeated_subject_folds
 from neuro.baselines import connectivity_svm, parcel_connectivity
 from neuro.study import labels_and_people
 

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.outcome import command, machine, table, write
-from data.splits import Fold, leave_one_site_out, repeated_subject_folds
+from data.splits.folds import Fold, leave_one_site_out, repeated_subject_folds
 from neuro.baselines import connectivity_svm
 from neuro.evaluate import Contender, evaluate
 from neuro.harmonize import Combat, with_sites

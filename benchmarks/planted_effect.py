@@ -16,9 +16,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from data.cache import prepare
-from data.cohort import Cohort
-from data.simulate import SimulationSpec, simulate
+from data.caches.cache import prepare
+from data.cohorts.cohort import Cohort
+from data.simulation.cohort import SimulationSpec, simulate
 from neuro.demo import DEMO_EFFECT, DEMO_RECIPE, DEMO_SUBJECTS
 from neuro.evaluate import Evaluation, evaluate
 from neuro.study import StudyConfig, contenders, labels_and_people, study_folds

@@ -26,12 +26,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.outcome import command, machine, peak_mib, table, write
-from data.bids import RunFiles
-from data.cached_run import open_run
-from data.confound_columns import STRATEGIES
-from data.confounds import load_confounds
-from data.head_motion import MOTION
-from data.recipe import Recipe
+from data.caches.cached_run import open_run
+from data.cleaning.confound_columns import STRATEGIES
+from data.cleaning.confounds import load_confounds
+from data.cleaning.head_motion import MOTION
+from data.cleaning.recipe import Recipe
+from data.scans.bids import RunFiles
 
 SHAPE, FRAMES, VOXELS, TR = (97, 115, 97), 200, 398_000, 2.0
 SMALL = ((33, 39, 33), 120, 16_000)
@@ -86,7 +86,7 @@ def ours(folder: Path) -> float:
     """Clean the run into a cache's folder; seconds."""
     import nilearn.signal  # noqa: F401 - so that its import is not timed on one side alone
 
-    from data.run_writing import write_run
+    from data.caches.run_writing import write_run
 
     started = time.perf_counter()
     write_run(files_in(folder), RECIPE, folder / "run")
@@ -133,8 +133,8 @@ def in_a_process(side: str, folder: Path) -> dict[str, float]:
 
 def apart(folder: Path) -> dict[str, float]:
     """How far our z-scores lie from nilearn's, before they are stored and as they are stored."""
-    from data.clean_run import read_raw
-    from data.clean_voxels import clean_blocks
+    from data.caches.clean_run import read_raw
+    from data.cleaning.clean_voxels import clean_blocks
 
     theirs_TV = np.load(folder / "nilearn.npy", mmap_mode="r")
     stored = open_run(folder / "run", "sub-01")

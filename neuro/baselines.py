@@ -16,8 +16,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from data.cache import Cache
-from data.cached_run import CachedRun
+from data.caches.cache import Cache
+from data.caches.cached_run import CachedRun
 from data.errors import FingerprintMismatchError, ParameterError
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from data.errors import ParameterError
-from data.splits import label_of_person
+from data.splits.folds import label_of_person
 from neuro.model import BrainTransformer
 from neuro.tokens import TubeletRun
 from neuro.training import TrainingConfig, run_logit, train

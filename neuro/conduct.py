@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.progress import Progress
 
-from data.cache import Cache
-from data.cached_run import CachedRun
+from data.caches.cache import Cache
+from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
-from data.nifti import open_image
+from data.scans.nifti import open_image
 from neuro.console import progress_bars
 from neuro.evaluate import Contender, Evaluation, evaluate_steps, write_results
 from neuro.report import ReportInputs, outcome_named, write_report

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from data.plan import Plan
+from data.caches.plan import Plan
 from neuro.evaluate import Evaluation
 from neuro.report import verdict
 

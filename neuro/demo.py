@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from data.cache import prepare
-from data.cohort import Cohort
-from data.recipe import Recipe
-from data.simulate import SimulationSpec, holds, iter_simulate
+from data.caches.cache import prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
+from data.simulation.cohort import SimulationSpec, holds, iter_simulate
 from neuro.conduct import conduct
 from neuro.defaults import DEMO_EFFECT, DEMO_SUBJECTS
 from neuro.evaluate import Evaluation

@@ -17,7 +17,7 @@ from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from data.errors import ParameterError
 from data.interval import Interval
-from data.splits import Fold, assert_no_leak
+from data.splits.folds import Fold, assert_no_leak
 from data.writing import write_whole
 from neuro.inner_folds import check_inner_folds
 from neuro.intervals import fold_auc

@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from data.errors import ParameterError
-from data.split_columns import complete
+from data.splits.split_columns import complete
 from neuro.covariates import Covariate, label_columns, learn_covariate
 from neuro.site_effects import SiteEffect, no_effect, site_effect
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import check_cv
 
 from data.errors import LeakError
-from data.splits import assert_no_leak
+from data.splits.folds import assert_no_leak
 
 CV = "cv"
 
@@ -61,5 +61,5 @@ def _unknown(name: str) -> LeakError:
         f"inner folds ({name})",
         must_be="given by person where people have several runs",
         got="folds by row",
-        do="set cv=data.splitters.SubjectFolds()",
+        do="set cv=data.splits.splitters.SubjectFolds()",
     )

@@ -7,11 +7,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.bids import RunFiles
-from data.cached_run import CachedRun, open_run
+from data.caches.cached_run import CachedRun, open_run
+from data.caches.run_writing import write_run
+from data.cleaning.recipe import Recipe
 from data.errors import BadFileError, ParameterError
-from data.recipe import Recipe
-from data.run_writing import write_run
+from data.scans.bids import RunFiles
 from neuro.run_folder import TrainedRun
 from neuro.tokens import tubelets
 from neuro.training import run_logit

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.cached_run import CachedRun
-from data.group_differences import GroupTest
-from data.quality_limits import LIMITS
+from data.caches.cached_run import CachedRun
+from data.quality.group_differences import GroupTest
+from data.quality.limits import LIMITS
 from neuro.picture import CONTROL, INK, MUTED, PATIENT, data_uri, house_style, themed_uri
 
 GROUPS = ((0, CONTROL, "o", "controls"), (1, PATIENT, "D", "patients"))

@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from data.cache import Cache
-from data.coverage import is_mni
-from data.group_differences import GroupTest, group_tests
-from data.quality_limits import LIMITS, OUTLIER_SCORE, OUTLIER_SOURCE, Limit, in_unit
-from data.quality_table import quality_table, read_trace, worst_first
+from data.caches.cache import Cache
+from data.caches.quality_table import quality_table, read_trace, worst_first
+from data.quality.coverage import is_mni
+from data.quality.group_differences import GroupTest, group_tests
+from data.quality.limits import LIMITS, OUTLIER_SCORE, OUTLIER_SOURCE, Limit, in_unit
 from data.writing import write_whole
 from neuro.quality_figures import carpet, group_strips, mosaic, motion_forest
 from neuro.quality_words import (

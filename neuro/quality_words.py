@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from data.group_differences import GroupTest
-from data.quality_limits import LIMITS, WORST_FIRST
+from data.quality.group_differences import GroupTest
+from data.quality.limits import LIMITS, WORST_FIRST
 
 MOTION = "fd_mean"
 TESTED = (MOTION, "fd_max", "censored_share", "dvars", "tsnr", "template_dice", "cover_lowest")

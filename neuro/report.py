@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.writing import write_whole
 from neuro.evaluate import Evaluation, Outcome, results_table
 from neuro.figures import auc_forest, brain_map, roc_curves, score_strips

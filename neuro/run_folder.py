@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.cache import Cache
+from data.caches.cache import Cache
+from data.cleaning.recipe import Recipe
 from data.errors import BadFileError
-from data.recipe import Recipe
 from data.writing import whole_folder
 from neuro.classify import ParkinsonClassifier
 from neuro.model import BrainTransformer

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from data.cached_run import CachedRun
+from data.caches.cached_run import CachedRun
 from vision.backbones import Backbone
 
 SIDE = 64  # pixels; a slice of 4 mm voxels fits without being enlarged, a finer one is averaged down

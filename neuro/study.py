@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data.cache import Cache
-from data.cached_run import CachedRun
-from data.splits import Fold, subject_folds
+from data.caches.cache import Cache
+from data.caches.cached_run import CachedRun
+from data.splits.folds import Fold, subject_folds
 from neuro.baselines import connectivity_features, connectivity_svm, majority, parcel_connectivity
 from neuro.classify import DEFAULT_BACKBONE, ParkinsonClassifier
 from neuro.defaults import FOLDS

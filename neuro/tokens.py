@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.cached_run import CachedRun
+from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
 
 HALF = NDArray[np.float16]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from data.errors import ParameterError
-from data.nifti import same_grid
+from data.scans.nifti import same_grid
 from data.writing import whole_file
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Evaluation

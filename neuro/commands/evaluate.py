@@ -31,7 +31,7 @@ def evaluate(
     """Cross-validate by person, beside connectivity + SVM and the majority, and write report.html."""
     from rich.console import Console
 
-    from data.cache import Cache
+    from data.caches.cache import Cache
     from neuro.conduct import conduct
     from neuro.console import show_results
 

@@ -22,8 +22,8 @@ def export(
     seed: Annotated[int, typer.Option(help="Same seed, same result.")] = 0,
 ) -> None:
     """Write a cache in Brainmarks' Arrow layout: train, validation and test, nobody in two of them."""
-    from data.arrow_export import ArrowSpec, export_arrow
-    from data.cache import Cache
+    from data.caches.cache import Cache
+    from data.exchange.arrow_export import ArrowSpec, export_arrow
 
     spec = ArrowSpec(
         space=space, dataset=dataset, atlas=atlas, mask=mask, frames=frames, folds=folds, seed=seed

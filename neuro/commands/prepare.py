@@ -10,9 +10,9 @@ import typer
 from data.errors import ParameterError
 
 if TYPE_CHECKING:
-    from data.cache import Cache
-    from data.cohort import Cohort
-    from data.recipe import Recipe
+    from data.caches.cache import Cache
+    from data.cleaning.recipe import Recipe
+    from data.cohorts.cohort import Cohort
 
 FINDING, CLEANING, KEEPING = "What is used", "How it is cleaned", "How it is kept"
 
@@ -81,7 +81,7 @@ def prepare(
 
     With --plan nothing is written: what would be used, and what left out and why, is shown as a table.
     """
-    from data.recipe import Recipe
+    from data.cleaning.recipe import Recipe
 
     if out is None and not plan:
         raise ParameterError("--out", must_be="a folder to write", got="none", do="name it, or give --plan")
@@ -131,7 +131,7 @@ def _columns(confounds: str) -> str | tuple[str, ...]:
 
 
 def _cohort(derivatives: list[Path], tables: list[Path], *, task: str | None, **wanted: Any) -> Cohort:
-    from data.cohort import Cohort
+    from data.cohorts.cohort import Cohort
 
     if derivatives:
         return Cohort.from_derivatives(derivatives, table=tables or None, task=task, **wanted)
@@ -150,7 +150,7 @@ def _cohort(derivatives: list[Path], tables: list[Path], *, task: str | None, **
 def _show_plan(cohort: Cohort, recipe: Recipe) -> None:
     from rich.console import Console
 
-    from data.plan import plan
+    from data.caches.plan import plan
     from neuro.console import show_plan
 
     show_plan(plan(cohort, recipe), Console())
@@ -159,7 +159,7 @@ def _show_plan(cohort: Cohort, recipe: Recipe) -> None:
 def _prepare(
     cohort: Cohort, recipe: Recipe, out: Path, atlases: list[str], skip_bad: bool, workers: int
 ) -> Cache:
-    from data.cache import prepare as prepare_cache
+    from data.caches.cache import prepare as prepare_cache
 
     on_error: Literal["raise", "exclude"] = "exclude" if skip_bad else "raise"
     return prepare_cache(cohort, recipe, out, on_error=on_error, workers=workers, atlases=atlases)
@@ -168,14 +168,14 @@ def _prepare(
 def _as_given(files: list[str] | None, folder: Path | None, out: Path, given: str, *words: str) -> Cache:
     """Series that somebody else cleaned, as a cache."""
     if folder is not None:
-        from data.arrow_import import Imported, import_arrow
+        from data.exchange.arrow_import import Imported, import_arrow
 
         label, positive, negative = words
         how = Imported(
             label="dx" if label == "group" else label, positive=positive, negative=negative, given=given
         )
         return import_arrow(folder, out, how)
-    from data.parcel_cohort import ParcelCohort, prepare_parcels
+    from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
 
     paths, times = _files_and_times(files or [])
     return prepare_parcels(ParcelCohort.from_npz(paths, tr=times), out, given=given)

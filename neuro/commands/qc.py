@@ -18,7 +18,7 @@ def qc(
     pictures: Annotated[int, typer.Option(min=0, help="The most flagged runs to show pictures of.")] = 12,
 ) -> None:
     """Show each run's quality, what is worth a look and why, and motion of patients against controls."""
-    from data.cache import Cache
+    from data.caches.cache import Cache
     from data.errors import ParameterError
     from neuro.quality_report import write_quality_report
 

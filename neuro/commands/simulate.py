@@ -33,7 +33,7 @@ def simulate(
     from rich.console import Console
     from rich.progress import track
 
-    from data.simulate import SimulationSpec, iter_simulate
+    from data.simulation.cohort import SimulationSpec, iter_simulate
 
     spec = SimulationSpec(
         subjects=subjects,

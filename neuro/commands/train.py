@@ -18,7 +18,7 @@ def train(
     from rich.console import Console
     from rich.progress import Progress
 
-    from data.cache import Cache
+    from data.caches.cache import Cache
     from data.writing import require_new_or_empty
     from neuro.run_folder import save_run
     from neuro.study import cut_runs, labels_and_people

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.cache import Cache
-from data.parcel_cohort import ParcelCohort, prepare_parcels
+from data.caches.cache import Cache
+from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
 
 GRID = (6, 7, 5)
 AFFINE = np.array([[-4.0, 0, 0, 12], [0, 4, 0, -12], [0, 0, 4, -8], [0, 0, 0, 1]])

@@ -12,10 +12,10 @@ import sys
 import threading
 from pathlib import Path
 
-from data.cache import Cache, prepare
-from data.cohort import Cohort
+from data.caches.cache import Cache, prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import BadFileError
-from data.recipe import Recipe
 
 DERIVATIVE, ATLAS, WORK = map(Path, sys.argv[1:4])
 STEP = int(sys.argv[4])

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import arrow_layout
-from data.arrow_export import ArrowSpec, export_arrow, split_people
-from data.arrow_import import import_arrow
-from data.cache import Cache
-from data.cache_files import RUNS
+from data.caches.cache import Cache
+from data.caches.cache_files import RUNS
 from data.errors import FingerprintMismatchError, MissingDependencyError, ParameterError
+from data.exchange import arrow_layout
+from data.exchange.arrow_export import ArrowSpec, export_arrow, split_people
+from data.exchange.arrow_import import import_arrow
 
 PEOPLE, T, R = 24, 40, 5
 

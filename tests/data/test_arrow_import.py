@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.arrow_export import ArrowSpec, export_arrow
-from data.arrow_import import Imported, import_arrow
-from data.as_given import AsGiven
-from data.cache import Cache
+from data.caches.cache import Cache
+from data.cleaning.as_given import AsGiven
 from data.errors import BadFileError
+from data.exchange.arrow_export import ArrowSpec, export_arrow
+from data.exchange.arrow_import import Imported, import_arrow
 
 PEOPLE, T, R = 24, 40, 5
 

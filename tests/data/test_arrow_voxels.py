@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import arrow_layout
-from data.arrow_export import ArrowSpec, export_arrow
-from data.arrow_import import Imported, import_arrow
-from data.arrow_layout import MNI_AFFINE, MNI_SHAPE
-from data.as_given import AsGiven
-from data.cache import Cache
-from data.cache_files import RUNS
-from data.cohort_rows import table_of
+from data.caches.cache import Cache
+from data.caches.cache_files import RUNS
+from data.cleaning.as_given import AsGiven
+from data.cohorts.cohort_rows import table_of
 from data.errors import BadFileError, ParameterError
-from data.given_cache import UNKNOWN, finish_cache
+from data.exchange import arrow_layout
+from data.exchange.arrow_export import ArrowSpec, export_arrow
+from data.exchange.arrow_import import Imported, import_arrow
+from data.exchange.arrow_layout import MNI_AFFINE, MNI_SHAPE
+from data.exchange.given_cache import UNKNOWN, finish_cache
 from data.writing import whole_folder
 
 T = 40

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.cache import prepare
-from data.cohort import Cohort
+from data.caches.cache import prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import ParameterError
-from data.recipe import Recipe
 
 RECIPE = Recipe(confounds="6p")
 

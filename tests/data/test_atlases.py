@@ -15,8 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nilearn.image import resample_to_img
 
-from data import atlas_names
-from data.atlases import Atlas, load_atlas
 from data.errors import (
     BadFileError,
     HubUnreachableError,
@@ -24,6 +22,8 @@ from data.errors import (
     ParameterError,
     UnknownNameError,
 )
+from data.parcels import atlas_names
+from data.parcels.atlases import Atlas, load_atlas
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2, 0, -12], [0, 0, 2, -8], [0, 0, 0, 1]])
 OBLIQUE = np.array([[2.1, 0.3, 0, -11.3], [-0.3, 2.1, 0.2, -10.1], [0, -0.2, 2.4, -7.7], [0, 0, 0, 1]])

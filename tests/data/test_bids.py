@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data.bids import find_runs, parse_entities
 from data.errors import BadFileError, ParameterError
+from data.scans.bids import find_runs, parse_entities
 
 NEW = "sub-01/func/sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
 

@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data.bold import BoldRun
 from data.errors import BadFileError
-from data.nifti import same_grid
+from data.scans.bold import BoldRun
+from data.scans.nifti import same_grid
 
 AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3, 0.5, -50], [0, -0.5, 3, -30], [0, 0, 0, 1]])
 SHAPE = (5, 6, 7, 12)
@@ -62,7 +62,7 @@ def test_streaming_in_small_blocks_gives_the_same_voxels(tmp_path, data, mask, m
     run = BoldRun.open(path, mask=mask)
     mask_XYZ = run.mask_volume()
     np.testing.assert_array_equal(run.in_mask(), data[mask_XYZ].T)
-    monkeypatch.setattr("data.bold.BLOCK_BYTES", 5 * 6 * 7 * 4 * 5)
+    monkeypatch.setattr("data.scans.bold.BLOCK_BYTES", 5 * 6 * 7 * 4 * 5)
     assert len(list(run.frames())) == 3
     np.testing.assert_array_equal(run.in_mask(), data[mask_XYZ].T)
     np.testing.assert_array_equal(run.load(), data)

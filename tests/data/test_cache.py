@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from nilearn.signal import clean
 
-from data import run_writing
-from data.cache import Cache, prepare
-from data.cohort import Cohort
-from data.confounds import load_confounds
+from data.caches import run_writing
+from data.caches.cache import Cache, prepare
+from data.cleaning.confounds import load_confounds
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
-from data.recipe import Recipe
 
 RECIPE = Recipe(confounds="6p")
 

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import series_file
-from data.cache import Cache, prepare
-from data.cache_files import claimed
-from data.cohort import Cohort
+from data.caches import series_file
+from data.caches.cache import Cache, prepare
+from data.caches.cache_files import claimed
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import BadFileError, DiskError
-from data.recipe import Recipe
 
 RECIPE = Recipe(confounds="6p")
 COMMAND = [sys.executable, "-c", "from neuro.cli import main; main()", "prepare"]
@@ -135,7 +135,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(derivative, tmp_path,
             on_error="exclude",
         )
     assert not (tmp_path / "cache").exists()
-    monkeypatch.setattr("data.cache_files.write_whole", full)
+    monkeypatch.setattr("data.caches.cache_files.write_whole", full)
     with pytest.raises(DiskError, match=r"cache: place to write must be one with room"):
         prepare(Cohort.from_derivatives(derivative), RECIPE, tmp_path / "cache", progress=False)
     assert not (tmp_path / "cache").exists()
@@ -160,9 +160,9 @@ def test_a_full_disk_is_told_by_workers_too(tmp_path):
 
 def test_memory_is_that_of_one_run_whatever_the_cohort(tmp_path, write_run, monkeypatch):
     """Traced allocations while runs of 24 MB in float32 are prepared, with a mask of the whole volume."""
-    monkeypatch.setattr("data.bold.BLOCK_BYTES", 1 << 20)
-    monkeypatch.setattr("data.clean_voxels.BLOCK_VOXELS", 1024)
-    monkeypatch.setattr("data.series_file.STRIP_VOXELS", 2048)
+    monkeypatch.setattr("data.scans.bold.BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr("data.cleaning.clean_voxels.BLOCK_VOXELS", 1024)
+    monkeypatch.setattr("data.caches.series_file.STRIP_VOXELS", 2048)
     root, grid, frames = tmp_path / "big", (40, 40, 30), 125
     rng = np.random.default_rng(0)
     data = rng.integers(500, 900, (*grid, frames)).astype(np.int16)

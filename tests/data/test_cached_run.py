@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import run_writing
-from data.atlases import load_atlas
-from data.cache import Cache, prepare
-from data.cohort import Cohort
+from data.caches import run_writing
+from data.caches.cache import Cache, prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import BadFileError, ParameterError
-from data.quality import FACTS
-from data.recipe import Recipe
+from data.parcels.atlases import load_atlas
+from data.quality.run_quality import FACTS
 
 RECIPE = Recipe(confounds="6p")
 

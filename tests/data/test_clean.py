@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from nilearn.maskers import NiftiMasker
 from nilearn.signal import clean
 
-from data.bold import BoldRun, select
-from data.clean import cleaning_operator, freedom, smoothed
-from data.clean_voxels import clean_blocks
-from data.confounds import load_confounds
+from data.cleaning.clean_voxels import clean_blocks
+from data.cleaning.confounds import load_confounds
+from data.cleaning.operator import cleaning_operator, freedom, smoothed
+from data.cleaning.recipe import Recipe
 from data.errors import ParameterError
-from data.recipe import Recipe
+from data.scans.bold import BoldRun, select
 
 OPEN = {"high_pass": None, "low_pass": None}
 

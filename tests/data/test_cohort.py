@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.cohort import Cohort
-from data.cohort_rows import COLUMNS
+from data.cohorts.cohort import Cohort
+from data.cohorts.cohort_rows import COLUMNS
 from data.errors import BadFileError, ParameterError
 
 

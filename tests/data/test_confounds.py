@@ -14,10 +14,10 @@ from nilearn.interfaces import fmriprep
 from nilearn.interfaces.fmriprep import load_confounds_strategy
 from nilearn.interfaces.fmriprep.load_confounds_scrub import optimize_scrub
 
-from data.confound_columns import STRATEGIES
-from data.confounds import load_confounds, read_table
+from data.cleaning.confound_columns import STRATEGIES
+from data.cleaning.confounds import load_confounds, read_table
+from data.cleaning.head_motion import MOTION, framewise_displacement, without_short_segments
 from data.errors import BadFileError
-from data.head_motion import MOTION, framewise_displacement, without_short_segments
 
 
 @pytest.mark.parametrize("strategy", ["simple", "scrubbing", "compcor"])

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from data.coverage import REGIONS, is_mni, region_coverage, region_points, template_dice
-from data.simulate_signal import template_brain
+from data.quality.coverage import REGIONS, is_mni, region_coverage, region_points, template_dice
+from data.simulation.signal import template_brain
 
 SPACE = "MNI152NLin2009cAsym"
 
@@ -102,7 +102,7 @@ def test_the_way_a_grid_is_stored_does_not_matter(brain) -> None:
     ],
 )
 def test_real_masks_of_fmriprep_hold_every_region(shared_data, name, dice) -> None:
-    from data.nifti import open_image
+    from data.scans.nifti import open_image
 
     image = open_image(shared_data / "fmriprep" / name)
     mask_XYZ = np.asarray(image.dataobj) > 0

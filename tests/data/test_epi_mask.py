@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data.bids import RunFiles
-from data.bold import BoldRun
-from data.epi_mask import brain_mask, computed_mask
 from data.errors import BadFileError
+from data.scans.bids import RunFiles
+from data.scans.bold import BoldRun
+from data.scans.epi_mask import brain_mask, computed_mask
 
 SHAPE = (24, 24, 20)
 
@@ -49,7 +49,7 @@ def test_a_bright_ball_is_found_and_agrees_with_nilearn(write):
 def test_blocks_of_frames_change_nothing_and_no_more_is_read_than_needed(write, monkeypatch):
     run = write(np.where(ball(), 800.0, 30.0), frames=80)
     whole = computed_mask(run)
-    monkeypatch.setattr("data.bold.BLOCK_BYTES", 7 * 4 * ball().size)
+    monkeypatch.setattr("data.scans.bold.BLOCK_BYTES", 7 * 4 * ball().size)
     read: list[int] = []
     frames = BoldRun.frames
 

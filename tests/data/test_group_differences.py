@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, rankdata
 
-from data.group_differences import group_tests, holm, one_row_a_person, stratified_auc, van_elteren
+from data.quality.group_differences import group_tests, holm, one_row_a_person, stratified_auc, van_elteren
 
 
 def cohort(rng, shift: float = 0.0, people: int = 48, gap: float = 5.0) -> pd.DataFrame:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.cleaning.intensity import intensity_scale
+from data.cleaning.recipe import Recipe
 from data.errors import ParameterError
-from data.intensity import intensity_scale
-from data.recipe import Recipe
 
 NONE, GRAND, PERCENT = (Recipe(intensity=name) for name in ("none", "grand-mean", "percent"))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from data.laterality import asymmetry_map, flip_correlation, header_flip
-from data.simulate_signal import template_brain
+from data.quality.laterality import asymmetry_map, flip_correlation, header_flip
+from data.simulation.signal import template_brain
 
 MIRROR = np.diag([-1.0, 1, 1, 1])
 

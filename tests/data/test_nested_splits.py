@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import LeakError, ParameterError
-from data.nested_splits import NestedFold, assert_nested, nest_by_site, nest_by_subject
-from data.splits import leave_one_site_out, subject_folds
+from data.splits.folds import leave_one_site_out, subject_folds
+from data.splits.nested_splits import NestedFold, assert_nested, nest_by_site, nest_by_subject
 
 
 @st.composite

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.as_given import AsGiven, recipe_of
-from data.cache import Cache
+from data.caches.cache import Cache
+from data.cleaning.as_given import AsGiven, recipe_of
+from data.cleaning.recipe import Recipe
 from data.errors import BadFileError, ParameterError
-from data.parcel_cohort import ParcelCohort, prepare_parcels
-from data.recipe import Recipe
-from data.splits import assert_no_leak, subject_folds
+from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
+from data.splits.folds import assert_no_leak, subject_folds
 
 
 @pytest.fixture

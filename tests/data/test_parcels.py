@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nilearn.maskers import NiftiLabelsMasker
 
-from data.atlases import Atlas
-from data.clean import cleaning_operator
-from data.clean_voxels import clean_blocks
+from data.cleaning.clean_voxels import clean_blocks
+from data.cleaning.operator import cleaning_operator
+from data.cleaning.recipe import Recipe
 from data.errors import BadFileError, ParameterError
-from data.parcels import Parcels, atlases_in, clean_parcels, open_parcels, parcel_means, with_signal
-from data.recipe import Recipe
+from data.parcels.atlases import Atlas
+from data.parcels.series import Parcels, atlases_in, clean_parcels, open_parcels, parcel_means, with_signal
 
 AFFINE = np.diag([3.0, 3, 3, 1])
 SHAPE, T = (9, 10, 8), 60

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.clinical_words import medication, number, sex, stage
+from data.cohorts.clinical_words import medication, number, sex, stage
+from data.cohorts.participants import read_participants
 from data.errors import BadFileError
-from data.participants import read_participants
 
 
 @pytest.fixture

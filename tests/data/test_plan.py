@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.bold import BoldRun
-from data.cache import prepare
-from data.cohort import Cohort
-from data.plan import LEAVE_OUT, USE, Plan, plan
-from data.recipe import Recipe
+from data.caches.cache import prepare
+from data.caches.plan import LEAVE_OUT, USE, Plan, plan
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
+from data.scans.bold import BoldRun
 
 RECIPE = Recipe(confounds="6p")
 SPACE = "space-MNI152NLin2009cAsym"

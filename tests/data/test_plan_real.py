@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.cohort import Cohort
-from data.plan import LEAVE_OUT, USE, Plan, plan
-from data.recipe import Recipe
+from data.caches.plan import LEAVE_OUT, USE, Plan, plan
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 
 pytestmark = pytest.mark.shared
 DEFAULT = Recipe(confounds="none")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data.precision import decoded, encoded
+from data.caches.precision import decoded, encoded
 
 z_scores = hnp.arrays(
     np.float32,

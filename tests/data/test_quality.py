@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from data.confounds import Confounds
-from data.quality import FACTS, measure
-from data.quality_limits import judge
-from data.simulate_signal import template_brain
+from data.cleaning.confounds import Confounds
+from data.quality.limits import judge
+from data.quality.run_quality import FACTS, measure
+from data.simulation.signal import template_brain
 
 SPACE = "MNI152NLin2009aSym"
 

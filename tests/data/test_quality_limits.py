@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from data.quality import FACTS
-from data.quality_limits import LIMITS, OUTLIER_MEASURES, in_unit, judge
+from data.quality.limits import LIMITS, OUTLIER_MEASURES, in_unit, judge
+from data.quality.run_quality import FACTS
 
 SOUND = {
     **dict.fromkeys(FACTS, 0.0),

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.cache import Cache, prepare
-from data.cohort import Cohort
+from data.caches.cache import Cache, prepare
+from data.caches.quality_table import modified_z, quality_table, read_trace, worst_first
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import BadFileError
-from data.quality import FACTS
-from data.quality_table import modified_z, quality_table, read_trace, worst_first
-from data.recipe import Recipe
-from data.simulate import SimulationSpec, simulate
+from data.quality.run_quality import FACTS
+from data.simulation.cohort import SimulationSpec, simulate
 
 RECIPE = Recipe(confounds="6p", fd_limit_mm=0.5)
 CUT, MIRRORED, DAMAGED, RESTLESS = "sub-003", "sub-006", "sub-009", "sub-012"
@@ -146,7 +146,7 @@ def test_a_cache_of_parcels_alone_and_a_damaged_one_are_refused(faulty, tmp_path
 
 @pytest.mark.shared
 def test_a_cohort_of_published_parcel_series_is_refused(shared_data, tmp_path) -> None:
-    from data.parcel_cohort import ParcelCohort, prepare_parcels
+    from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
 
     cache = prepare_parcels(ParcelCohort.from_npz([shared_data / "pd" / "taowu.npz"], tr=2.0), tmp_path / "c")
     with pytest.raises(BadFileError, match="parcel series without voxels"):

@@ -8,8 +8,8 @@ from dataclasses import asdict, fields
 import numpy as np
 import pytest
 
+from data.cleaning.recipe import Recipe
 from data.errors import ParameterError, UnknownNameError
-from data.recipe import Recipe
 
 OPEN = {"high_pass": None, "low_pass": None}
 

@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data.bold import BoldRun
 from data.errors import BadFileError
-from data.repetition_time import sidecars
+from data.scans.bold import BoldRun
+from data.scans.repetition_time import sidecars
 
 BOLD = "sub-01/ses-1/func/sub-01_ses-1_task-rest_run-1_space-MNI_desc-preproc_bold.nii.gz"
 

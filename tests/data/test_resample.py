@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from nilearn.image import resample_img, smooth_img
 from scipy.ndimage import gaussian_filter
 
-from data.clean import smoothed
+from data.cleaning.operator import smoothed
+from data.cleaning.resample import FWHM, Grid, grid_in_mm, resampled_frames, resampled_mask
 from data.errors import ParameterError
-from data.nifti import same_grid
-from data.resample import FWHM, Grid, grid_in_mm, resampled_frames, resampled_mask
+from data.scans.nifti import same_grid
 
 TURN = np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, 1]])
 

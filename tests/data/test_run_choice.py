@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.bids import RunFiles, parse_entities
-from data.run_choice import choose
+from data.cohorts.run_choice import choose
+from data.scans.bids import RunFiles, parse_entities
 
 
 def run(name: str, mask: bool = True, dataset: str = "") -> RunFiles:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.cache import prepare
-from data.cohort import Cohort
+from data.caches.cache import prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import BadFileError
-from data.recipe import Recipe
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from nilearn.interfaces.fmriprep import load_confounds_strategy
 
-from data.bids import find_runs
-from data.bold import BoldRun
-from data.clean import cleaning_operator
-from data.cohort import Cohort
+from data.cleaning.head_motion import framewise_displacement
+from data.cleaning.operator import cleaning_operator
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import ParameterError
-from data.head_motion import framewise_displacement
-from data.recipe import Recipe
-from data.simulate import SimulationSpec, draw_participants, simulate
-from data.simulate_signal import Subject, draw_run, haemodynamic_noise, template_brain
+from data.scans.bids import find_runs
+from data.scans.bold import BoldRun
+from data.simulation.cohort import SimulationSpec, draw_participants, simulate
+from data.simulation.signal import Subject, draw_run, haemodynamic_noise, template_brain
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("data.simulate._write_subject", fail)
+    monkeypatch.setattr("data.simulation.cohort._write_subject", fail)
     with pytest.raises(OSError, match="disk full"):
         simulate(tmp_path / "out", SimulationSpec(subjects=2, sites=1, voxel_mm=8, frames=20))
     assert list(tmp_path.iterdir()) == []

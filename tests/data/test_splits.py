@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import LeakError, ParameterError
-from data.splits import (
+from data.splits.folds import (
     assert_no_leak,
     label_of_person,
     leave_one_site_out,

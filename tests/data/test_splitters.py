@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 
 from data.errors import ParameterError
-from data.splits import leave_one_site_out, repeated_subject_folds, subject_folds
-from data.splitters import SiteOut, SubjectFolds
+from data.splits.folds import leave_one_site_out, repeated_subject_folds, subject_folds
+from data.splits.splitters import SiteOut, SubjectFolds
 
 GROUPS = np.repeat([f"p{i:02d}" for i in range(24)], 2)
 LABELS = np.repeat(np.arange(24) % 2, 2)

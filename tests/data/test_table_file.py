@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from data.cohorts.table_file import is_absent, read_table_file
 from data.errors import BadFileError
-from data.table_file import is_absent, read_table_file
 
 
 def read(tmp_path, content: str | bytes, name: str = "people.tsv"):

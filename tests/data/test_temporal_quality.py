@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import temporal_quality
-from data.temporal_quality import steadiness
+from data.quality import temporal_quality
+from data.quality.temporal_quality import steadiness
 
 
 def slow_tsnr(series_TV: np.ndarray) -> float:

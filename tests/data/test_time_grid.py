@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from nilearn.signal import clean
 from scipy.interpolate import CubicSpline
 
-from data.clean import cleaning_operator, freedom, kept_times, output_tr
+from data.cleaning.operator import cleaning_operator, freedom, kept_times, output_tr
+from data.cleaning.recipe import Recipe
+from data.cleaning.time_grid import new_times, resampled_in_time, same_tr, still_kept
 from data.errors import ParameterError
-from data.recipe import Recipe
-from data.time_grid import new_times, resampled_in_time, same_tr, still_kept
 
 OPEN = {"high_pass": None, "low_pass": None, "detrend": False}
 PAIRS = [(0.8, 2.0), (2.0, 0.8), (2.0, 1.0), (3.48, 2.0), (2.5, 2.0), (2.0, 3.48), (0.72, 3.0)]

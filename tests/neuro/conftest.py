@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from data.cache import Cache, prepare
-from data.cohort import Cohort
-from data.recipe import Recipe
-from data.simulate import SimulationSpec, simulate
+from data.caches.cache import Cache, prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
+from data.simulation.cohort import SimulationSpec, simulate
 from neuro.classify import ParkinsonClassifier
 from neuro.run_folder import save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people

@@ -9,8 +9,8 @@ import pytest
 from nilearn.connectome import ConnectivityMeasure
 from sklearn.covariance import EmpiricalCovariance
 
-from data.cache import Cache
-from data.cached_run import CachedRun
+from data.caches.cache import Cache
+from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
 from neuro.baselines import _regions, connectivity_features, connectivity_svm, majority, sphere_series
 

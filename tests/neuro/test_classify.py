@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import (
     check_set_params,
 )
 
-from data.cached_run import CachedRun
+from data.caches.cached_run import CachedRun
 from data.errors import ParameterError, UnknownNameError
 from neuro.classify import ParkinsonClassifier
 from neuro.tokens import TubeletRun, TubeletSpec, tubelets

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 
 from data.errors import LeakError, ParameterError
-from data.splits import Fold, subject_folds
+from data.splits.folds import Fold, subject_folds
 from neuro.baselines import connectivity_svm, majority
 from neuro.evaluate import Contender, Evaluation, evaluate, evaluate_steps, results_table, write_results
 

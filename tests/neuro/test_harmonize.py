@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from data.errors import ParameterError
-from data.splits import subject_folds
-from data.splitters import SiteOut, SubjectFolds
+from data.splits.folds import subject_folds
+from data.splits.splitters import SiteOut, SubjectFolds
 from neuro.evaluate import Contender, evaluate
 from neuro.harmonize import Combat, after_combat, sites_tell_labels, with_sites
 

@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data.errors import LeakError
-from data.splits import subject_folds
-from data.splitters import SubjectFolds
+from data.splits.folds import subject_folds
+from data.splits.splitters import SubjectFolds
 from neuro.evaluate import Contender, evaluate
 
 PEOPLE = np.repeat([f"sub-{i:02d}" for i in range(12)], 2).astype(object)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.cached_run import CachedRun
-from data.precision import encoded
+from data.caches.cached_run import CachedRun
+from data.caches.precision import encoded
 from neuro.baselines import sphere_series
 from neuro.slices import slice_pictures
 from neuro.tokens import TubeletSpec, tubelets

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.interpolate import RegularGridInterpolator
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.errors import ParameterError
 from neuro.model import BrainTransformer
 from neuro.positions import position_codes

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from neuro.cli import app, main
 
 from .conftest import TINY_BACKBONE

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.errors import ParameterError
-from data.simulate import SimulationSpec
+from data.simulation.cohort import SimulationSpec
 from neuro import demo
 from neuro.conduct import conduct
 from neuro.console import show_results

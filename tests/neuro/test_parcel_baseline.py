@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sklearn.covariance import EmpiricalCovariance
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
-from data.parcel_cohort import ParcelCohort, prepare_parcels
-from data.parcels import Parcels
+from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
+from data.parcels.series import Parcels
 from neuro.baselines import correlations, parcel_connectivity
 from neuro.conduct import conduct
 from neuro.report import verdict

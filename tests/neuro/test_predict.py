@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.errors import BadFileError, ChiasmError, ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.predict import predict

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from neuro.cli import main
 
 Neuro = Callable[..., Any]

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.cache import Cache
-from data.group_differences import GroupTest, group_tests
+from data.caches.cache import Cache
+from data.quality.group_differences import GroupTest, group_tests
 from neuro.cli import main
 from neuro.quality_figures import carpet_rows, mosaic
 from neuro.quality_report import QualityReport, write_quality_report

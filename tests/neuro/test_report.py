@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.interval import Interval
 from neuro.evaluate import Evaluation, Outcome
 from neuro.report import ReportInputs, verdict, write_report

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.errors import BadFileError, ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.run_folder import load_run, save_run

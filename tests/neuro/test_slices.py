@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.cache import Cache
-from data.cached_run import CachedRun
+from data.caches.cache import Cache
+from data.caches.cached_run import CachedRun
 from neuro import slices
 from neuro.slices import SIDE, SLICES_PER_AXIS, slice_features, slice_logistic, slice_pictures
 from neuro.study import SLICES, TRANSFORMER, StudyConfig, contenders

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from neuro.evaluate import Contender, evaluate
 from neuro.harmonize import Combat
 from neuro.study import StudyConfig, contenders, labels_and_people, study_folds

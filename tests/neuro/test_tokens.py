@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data.cache import Cache
-from data.cached_run import CachedRun
+from data.caches.cache import Cache
+from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
 from neuro.tokens import TubeletSpec, collate, relative_amplitude, tubelets, untokenize
 

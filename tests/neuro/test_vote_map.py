@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data.cache import Cache
+from data.caches.cache import Cache
 from data.errors import ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Contender, Evaluation, evaluate

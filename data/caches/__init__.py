@@ -1,0 +1,1 @@
+"""Cleaned runs on disk: planned, written once, read by many."""

@@ -1,0 +1,1 @@
+"""How runs are cleaned: confounds, filters, resampling, and one identity for all of it."""

@@ -1,0 +1,1 @@
+"""Who was scanned, and what is known of them: derivatives or tables -> `Cohort`."""

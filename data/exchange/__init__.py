@@ -1,0 +1,1 @@
+"""Series from others and for others: published parcel files, Brainmarks' Arrow layout."""

@@ -1,0 +1,1 @@
+"""Atlases and the series of their regions."""

@@ -1,0 +1,1 @@
+"""Runs of fMRI on disk: found by their names, headers, masks, repetition times, frames."""

@@ -1,0 +1,1 @@
+"""Simulated cohorts with a planted, known effect."""

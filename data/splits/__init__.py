@@ -1,0 +1,1 @@
+"""Splits by person, in which nobody stands on both sides."""
