@@ -133,7 +133,7 @@ def _rendered(cache: Cache, report: QualityReport, pictured: int, command: str) 
 def _cohort_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for (site, label), part in runs.groupby(["site", "label"], sort=True):
-        people = part.drop_duplicates("person" if "person" in part else "participant_id")
+        people = part.drop_duplicates("person")
         rows.append(
             {
                 "site": site,

@@ -73,8 +73,7 @@ def cached_runs(cache: Cache) -> Iterator[CachedRun]:
 
 def labels_and_people(cache: Cache) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Label (0 or 1) and person of each run; who was scanned at two sites is one person."""
-    person = "person" if "person" in cache.table else "participant_id"  # caches of before have no `person`
-    return cache.table["label"].to_numpy(np.int64), cache.table[person].to_numpy(object)
+    return cache.table["label"].to_numpy(np.int64), cache.table["person"].to_numpy(object)
 
 
 def study_folds(cache: Cache, config: StudyConfig) -> list[Fold]:
