@@ -54,9 +54,7 @@ def test_no_combat_where_it_could_do_nothing_or_harm(cache: Cache, study: StudyC
 def test_age_and_sex_are_preserved_where_there_are_runs_enough(cache: Cache, study: StudyConfig) -> None:
     assert named(cache, study)[COMBAT].X.columns[-1] == "site"
     many = replace(cache, table=pd.concat([cache.table] * 9, ignore_index=True))
-    many.table["participant_id"] = [f"sub-{i}" for i in range(len(many.table))]
-    if "person" in many.table:
-        many.table["person"] = many.table["participant_id"]
+    many.table["person"] = [f"sub-{i}" for i in range(len(many.table))]
     contender = named(many, study)[COMBAT]
     assert list(contender.X.columns[-3:]) == ["site", "age", "sex"]
     assert contender.note.endswith("within each training fold, age and sex preserved")
@@ -65,5 +63,3 @@ def test_age_and_sex_are_preserved_where_there_are_runs_enough(cache: Cache, stu
 def test_people_are_persons_where_the_table_says_who_they_are(cache: Cache) -> None:
     persons = [f"p{i // 2}" for i in range(len(cache))]
     assert labels_and_people(with_table(cache, person=persons))[1].tolist() == persons
-    older = replace(cache, table=cache.table.drop(columns="person", errors="ignore"))
-    assert labels_and_people(older)[1].tolist() == cache.table["participant_id"].tolist()
