@@ -2,12 +2,11 @@
 
     python -m benchmarks.cohort_scaling
 
-A simulated cohort of 40 people (3 mm, 150 frames) is prepared 10, 20 and 40 runs at a time: by one worker
+A simulated cohort of 40 people (3 mm, 300 frames) is prepared 10, 20 and 40 runs at a time: by one worker
 bound to one core, and by two bound to two. Each preparation is a process of its own with one thread a worker;
-its time includes the start of workers, and the imports that cleaning needs. Memory is the largest resident
+its time includes the start of workers and the imports that cleaning needs. Memory is the largest resident
 set of any of its processes, and beside it what such a process has after the imports alone. The best of
-several rounds counts, as others' load only adds. Linux. Writes benchmarks/results/cohort_scaling.json and
-.md.
+several rounds counts, as others' load only adds. Linux. Writes benchmarks/results/cohort_scaling.json and .md.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
 
-SPEC = SimulationSpec(subjects=40, voxel_mm=3, frames=150)
+SPEC = SimulationSpec(subjects=40, voxel_mm=3, frames=300)
 SIZES, WORKERS = (10, 20, 40), (1, 2)
 RECIPE = Recipe(confounds="6p")
 BARS = {"efficiency": 0.8, "memory": 1.5}
@@ -87,7 +86,7 @@ def in_a_process(derivative: Path, count: int, workers: int) -> dict[str, float]
 def main() -> None:
     """Simulate, prepare and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     for name, kind in (("derivative", Path), ("count", int), ("workers", int)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -30,7 +30,7 @@ from data.scans.nifti import (
 from data.scans.repetition_time import load_tr
 from data.scans.voxel_stream import VoxelStream, may_hold
 
-BLOCK_BYTES = 8 << 20  # raw bytes held at once while streaming
+BLOCK_BYTES = 2 << 20  # raw bytes held at once while streaming
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
