@@ -6,7 +6,9 @@ A simulated cohort of 40 people (3 mm, 300 frames) is prepared 10, 20 and 40 run
 bound to one core, and by two bound to two. Each preparation is a process of its own with one thread a worker;
 its time includes the start of workers and the imports that cleaning needs. Memory is the largest resident
 set of any of its processes, and beside it what such a process has after the imports alone. The best of
-several rounds counts, as others' load only adds. Linux. Writes benchmarks/results/cohort_scaling.json and .md.
+several rounds counts, as others' load only adds. Linux.
+
+Writes benchmarks/results/cohort_scaling.json and .md.
 """
 
 from __future__ import annotations
