@@ -15,6 +15,7 @@ Floats = NDArray[np.float32]
 Codes = NDArray[np.float16] | NDArray[np.int8]
 
 LARGEST = 127  # of the codes; -128 is not used, so that the codes are symmetric
+TINY = np.finfo(np.float32).tiny
 
 
 def encoded(z_FB: Floats, precision: str) -> tuple[Codes, Floats | None]:
@@ -22,6 +23,7 @@ def encoded(z_FB: Floats, precision: str) -> tuple[Codes, Floats | None]:
     if precision == "float16":
         return z_FB.astype(np.float16), None
     scale_B = np.abs(z_FB).max(axis=0) / np.float32(LARGEST)
+    scale_B[scale_B < TINY] = 0  # one over it would be infinite
     steps_B = np.divide(1, scale_B, out=np.zeros_like(scale_B), where=scale_B > 0)
     return np.rint(z_FB * steps_B).astype(np.int8), scale_B
 
