@@ -9,9 +9,9 @@ from pathlib import Path
 
 from data.caches.cached_run import CachedRun, open_run
 from data.caches.run_writing import write_run
-from data.cleaning.recipe import Recipe
 from data.errors import BadFileError, ParameterError
-from data.scans.bids import RunFiles
+from data.scans.bids import RunFiles, parse_entities
+from data.scans.bids_names import NATIVE
 from neuro.run_folder import TrainedRun
 from neuro.tokens import tubelets
 from neuro.training import run_logit
@@ -54,7 +54,7 @@ def predict(
         ParameterError: the run's repetition time or voxels do not fit those of training.
     """
     with tempfile.TemporaryDirectory() as folder:
-        run = _clean(trained.recipe, bold, mask, confounds, Path(folder))
+        run = _clean(trained, Path(bold), mask, confounds, Path(folder))
         _check_acquisition(run, trained, Path(bold))
         tokens = tubelets(run, trained.tubelet)
         logit = run_logit(trained.classifier.model_, tokens)
@@ -68,7 +68,7 @@ def predict(
 
 
 def _clean(
-    recipe: Recipe, bold: str | Path, mask: str | Path | None, confounds: str | Path | None, folder: Path
+    trained: TrainedRun, bold: Path, mask: str | Path | None, confounds: str | Path | None, folder: Path
 ) -> CachedRun:
     if mask is None:
         raise BadFileError(
@@ -78,13 +78,25 @@ def _clean(
             do="name the run's …_desc-brain_mask.nii.gz with --mask",
             path=bold,
         )
+    named, _ = parse_entities(bold.name)
+    space = named.get("space", trained.space)
+    if space != trained.space:
+        raise ParameterError(
+            "space",
+            must_be=f"{trained.space}, as in training",
+            got=space,
+            do="give the run in that space",
+            path=bold,
+        )
     files = RunFiles(
-        entities={"sub": "new"},
-        bold=Path(bold),
+        # The space decides the grid that a recipe with voxel_mm resamples to.
+        entities={"sub": "new"} | ({} if space == NATIVE else {"space": space}),
+        bold=bold,
         mask=Path(mask),
         confounds=Path(confounds) if confounds is not None else None,
+        desc=named.get("desc", "preproc"),
     )
-    write_run(files, recipe, folder / "run")
+    write_run(files, trained.recipe, folder / "run")
     return open_run(folder / "run", "sub-new")
 
 

@@ -27,7 +27,7 @@ from vision.backbones import load_backbone
 from vision.backbones.checkpoint import save_backbone
 from vision.backbones.registry import resolve_device
 
-FORMAT = 1
+FORMAT = 2
 SHARED_PART = "backbone."  # state of the trunk, which is saved in a folder of its own
 
 
@@ -40,6 +40,7 @@ class TrainedRun:
         recipe: how runs must be cleaned.
         tubelet: how runs must be cut.
         tr: repetition time of the training runs, in seconds.
+        space: of the training runs, or "native".
         facts: the whole of run.json.
     """
 
@@ -47,6 +48,7 @@ class TrainedRun:
     recipe: Recipe
     tubelet: TubeletSpec
     tr: float
+    space: str
     facts: dict[str, Any]
 
 
@@ -114,7 +116,12 @@ def _load(folder: Path, device: str) -> TrainedRun:
     classifier.classes_ = np.array([negative, positive])
     classifier.losses_ = facts["losses"]
     return TrainedRun(
-        classifier=classifier, recipe=Recipe(**facts["recipe"]), tubelet=spec, tr=facts["tr"], facts=facts
+        classifier=classifier,
+        recipe=Recipe(**facts["recipe"]),
+        tubelet=spec,
+        tr=facts["tr"],
+        space=facts["space"],
+        facts=facts,
     )
 
 
@@ -135,6 +142,7 @@ def _facts(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec) -> 
         "tubelet": asdict(spec),
         "patch_voxels": list(model.patch_voxels),
         "tr": float(cache.table["tr"].median()),
+        "space": str(cache.table["space"].iloc[0]),  # a cohort has one
         "participants": sorted(set(cache.table["participant_id"])),
         "people": sorted(set(cache.table["person"])),
         "libraries": {"torch": torch.__version__, "timm": timm.__version__},

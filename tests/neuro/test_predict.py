@@ -12,11 +12,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from data.caches.cache import Cache
+from data.caches.cache import Cache, prepare
+from data.cleaning.recipe import Recipe
+from data.cohorts.cohort import Cohort
 from data.errors import BadFileError, ChiasmError, ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.predict import predict
-from neuro.run_folder import TrainedRun, load_run
+from neuro.run_folder import TrainedRun, load_run, save_run
+from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import TubeletRun
 
 
@@ -82,6 +85,37 @@ def test_names_do_not_matter_and_nothing_is_written(
     found = predict(trained, str(files.bold), mask=str(files.mask), confounds=str(files.confounds))
     assert found.logit == pytest.approx(fitted.decision_function(tokens[2:3])[0], abs=1e-5)
     assert sorted(files.bold.parent.iterdir()) == before
+
+
+def test_a_run_is_resampled_to_the_grid_of_training(
+    derivative: Path, study: StudyConfig, tmp_path: Path
+) -> None:
+    recipe = Recipe(confounds="6p", voxel_mm=12.0)
+    coarse = prepare(Cohort.from_derivatives(derivative), recipe, tmp_path / "cache", progress=False)
+    runs = cut_runs(coarse, study.tubelet)
+    fitted = study.classifier().fit(runs, labels_and_people(coarse)[0])
+    trained = load_run(save_run(fitted, coarse, study.tubelet, tmp_path / "run"), "cpu")
+    row = coarse.table.iloc[1]
+    names = {
+        "in": Path(row["bold"]),
+        "out": tmp_path / "bold.nii.gz",
+    }  # with its space in its name, and without
+    shutil.copyfile(names["in"], names["out"])
+    for bold in names.values():
+        found = predict(trained, bold, mask=row["mask"], confounds=row["confounds"])
+        assert found.logit == pytest.approx(fitted.decision_function(runs[1:2])[0], abs=1e-5)
+
+
+def test_a_run_in_another_space(trained: TrainedRun, files: Files) -> None:
+    bold = files.bold.rename(files.bold.with_name("sub-1_task-rest_space-T1w_desc-preproc_bold.nii.gz"))
+    assert refusal(trained, files._replace(bold=bold)) == (
+        f"{bold}: space must be MNI152NLin2009aSym, as in training, got T1w; give the run in that space."
+    )
+
+
+def test_a_run_that_is_denoised_already(trained: TrainedRun, files: Files) -> None:
+    bold = files.bold.rename(files.bold.with_name("sub-1_task-rest_desc-denoised_bold.nii.gz"))
+    assert "the run is already denoised" in refusal(trained, files._replace(bold=bold))
 
 
 def test_a_single_volume(trained: TrainedRun, files: Files) -> None:
