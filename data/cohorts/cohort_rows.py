@@ -14,20 +14,6 @@ from data.errors import BadFileError, nearest
 from data.scans.bids import RunFiles
 from data.scans.bids_names import NATIVE
 
-WORDS = (
-    "run_id",
-    "participant_id",
-    "person",
-    "session",
-    "site",
-    "scanner",
-    "sex",
-    "medication",
-    "space",
-    "bold",
-    "mask",
-    "confounds",
-)
 NUMBERS = ("age", "updrs", "hoehn_yahr")
 COLUMNS = (
     "run_id",
@@ -40,6 +26,7 @@ COLUMNS = (
     *("age", "sex", "updrs", "hoehn_yahr", "medication"),
     *("space", "bold", "mask", "confounds"),
 )
+WORDS = tuple(name for name in COLUMNS if name not in (*NUMBERS, "label"))
 Excluded = list[tuple[str, str]]
 
 
