@@ -1,4 +1,4 @@
-"""The brain Transformer as a scikit-learn classifier over tubelet runs."""
+"""The brain Transformer as a scikit-learn classifier over runs as tokens."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from data.errors import ParameterError
 from data.splits.folds import label_of_person
-from neuro.model import BrainTransformer
-from neuro.tokens import TubeletRun
-from neuro.training import TrainingConfig, run_logit, train
+from neuro.model import DEFAULT_BACKBONE, BrainTransformer
+from neuro.tokens import RunTokens
+from neuro.training.supervised import TrainingConfig, run_logit, train
 from vision.backbones import load_backbone
-
-# Small enough for two cores, random on purpose: where a hub can be reached, take a pretrained one by name.
-DEFAULT_BACKBONE = "scratch:vit_tiny_patch16_224/embed_dim=64,depth=2,num_heads=2"
 
 
 class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Runs as tubelets -> probability of the positive class.
 
-    X is a sequence of `TubeletRun`; scikit-learn's splitters and `cross_val_score` take it as it is.
+    X is a sequence of `RunTokens`; scikit-learn's splitters and `cross_val_score` take it as it is.
 
     Args:
         backbone: name of any model that takes tokens (see `vision models`); a private copy is trained.
@@ -53,7 +50,7 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(
         self,
-        X: Sequence[TubeletRun],
+        X: Sequence[RunTokens],
         y: ArrayLike,
         groups: ArrayLike | None = None,
         on_epoch: Callable[[int, float], None] | None = None,
@@ -86,34 +83,34 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         return self
 
-    def _build(self, run: TubeletRun) -> BrainTransformer:
+    def _build(self, run: RunTokens) -> BrainTransformer:
         backbone = load_backbone(self.backbone, device=self.device, shared=False, seed=self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = BrainTransformer(backbone, patch_voxels=run.patch_voxels, frames=run.spec.frames)
+            model = BrainTransformer(backbone, run.layout)
         return model.to(backbone.device)
 
-    def decision_function(self, X: Sequence[TubeletRun]) -> NDArray[np.float64]:
+    def decision_function(self, X: Sequence[RunTokens]) -> NDArray[np.float64]:
         """Logit of the positive class (n,), averaged over the clips of each run."""
         return np.array([run_logit(self.model_, run) for run in X])
 
-    def predict_proba(self, X: Sequence[TubeletRun]) -> NDArray[np.float64]:
+    def predict_proba(self, X: Sequence[RunTokens]) -> NDArray[np.float64]:
         """Probabilities (n, 2) in the order of `classes_`."""
         positive = 1 / (1 + np.exp(-self.decision_function(X)))
         return np.stack([1 - positive, positive], axis=1)
 
-    def predict(self, X: Sequence[TubeletRun]) -> NDArray[Any]:
+    def predict(self, X: Sequence[RunTokens]) -> NDArray[Any]:
         """The likelier label (n,)."""
         return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(int)])
 
 
-def _check(X: Sequence[TubeletRun], labels: NDArray[Any], classes: NDArray[Any]) -> None:
+def _check(X: Sequence[RunTokens], labels: NDArray[Any], classes: NDArray[Any]) -> None:
     if len(X) != len(labels):
         raise ParameterError("y", must_be=f"one label for each of {len(X)} runs", got=len(labels))
     if len(classes) != 2:
         raise ParameterError(
             "y", must_be="of two different labels", got=f"{len(classes)}: {classes.tolist()}"
         )
-    cuts = {(run.spec, run.patch_voxels) for run in X}
+    cuts = {(run.spec, run.layout) for run in X}
     if len(cuts) != 1:
         raise ParameterError("X", must_be="runs cut alike", got=f"{len(cuts)} ways of cutting")

@@ -13,8 +13,8 @@ from data.errors import BadFileError, ParameterError
 from data.scans.bids import RunFiles, parse_entities
 from data.scans.bids_names import NATIVE
 from neuro.run_folder import TrainedRun
-from neuro.tokens import tubelets
-from neuro.training import run_logit
+from neuro.tokens import cubes
+from neuro.training.supervised import run_logit
 
 TR_TOLERANCE = 0.05
 
@@ -56,7 +56,7 @@ def predict(
     with tempfile.TemporaryDirectory() as folder:
         run = _clean(trained, Path(bold), mask, confounds, Path(folder))
         _check_acquisition(run, trained, Path(bold))
-        tokens = tubelets(run, trained.tubelet)
+        tokens = cubes(run, trained.tubelet)
         logit = run_logit(trained.classifier.model_, tokens)
     return Prediction(
         bold=Path(bold),
@@ -109,7 +109,7 @@ def _check_acquisition(run: CachedRun, trained: TrainedRun, bold: Path) -> None:
             do="resample the run in time, or train on runs like it",
             path=bold,
         )
-    wanted = trained.classifier.model_.patch_voxels
+    wanted = trained.classifier.model_.encoder.layout.amplitude
     cut = trained.tubelet.patch_voxels(run.affine)
     if cut != wanted:
         raise ParameterError(

@@ -21,14 +21,14 @@ from data.errors import BadFileError
 from data.writing import whole_folder
 from neuro.classify import ParkinsonClassifier
 from neuro.model import BrainTransformer
-from neuro.tokens import TubeletSpec
-from neuro.training import TrainingConfig
+from neuro.tokens import TokenLayout, TubeletSpec
+from neuro.training.supervised import TrainingConfig
 from vision.backbones import load_backbone
 from vision.backbones.checkpoint import save_backbone
 from vision.backbones.registry import resolve_device
 
-FORMAT = 2
-SHARED_PART = "backbone."  # state of the trunk, which is saved in a folder of its own
+FORMAT = 3
+SHARED_PART = "encoder.backbone."  # state of the trunk, which is saved in a folder of its own
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +62,7 @@ def save_run(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec, o
 
     with whole_folder(out) as draft:
         model = classifier.model_
-        save_backbone(model.backbone, draft / "backbone")
+        save_backbone(model.encoder.backbone, draft / "backbone")
         own = {
             k: v.cpu().contiguous() for k, v in model.state_dict().items() if not k.startswith(SHARED_PART)
         }
@@ -103,9 +103,9 @@ def _load(folder: Path, device: str) -> TrainedRun:
         raise ValueError(f"format {facts['format']}, of another version of Chiasm")
     own = load_file(folder / "brain.safetensors")
     spec = TubeletSpec(**facts["tubelet"])
-    x, y, z = facts["patch_voxels"]
+    layout = TokenLayout(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["layout"].items()})
     backbone = load_backbone(f"local:{folder / 'backbone'}", device=device, shared=False)
-    model = BrainTransformer(backbone, patch_voxels=(x, y, z), frames=spec.frames)
+    model = BrainTransformer(backbone, layout)
     own |= {SHARED_PART + key: value for key, value in backbone.state_dict().items()}
     model.load_state_dict(own)
     classifier = ParkinsonClassifier(
@@ -132,7 +132,7 @@ def _facts(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec) -> 
     return {
         "format": FORMAT,
         "backbone": classifier.backbone,
-        "fingerprint": model.backbone.fingerprint,
+        "fingerprint": model.encoder.backbone.fingerprint,
         "training": asdict(classifier.training or TrainingConfig()),
         "seed": classifier.seed,
         "classes": classifier.classes_.tolist(),
@@ -140,7 +140,7 @@ def _facts(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec) -> 
         "recipe": asdict(cache.recipe),
         "recipe_identity": cache.identity,
         "tubelet": asdict(spec),
-        "patch_voxels": list(model.patch_voxels),
+        "layout": asdict(model.encoder.layout),
         "tr": float(cache.table["tr"].median()),
         "space": str(cache.table["space"].iloc[0]),  # a cohort has one
         "participants": sorted(set(cache.table["participant_id"])),

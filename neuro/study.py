@@ -13,13 +13,14 @@ from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
 from data.splits.folds import Fold, subject_folds
 from neuro.baselines import connectivity_features, connectivity_svm, majority, parcel_connectivity
-from neuro.classify import DEFAULT_BACKBONE, ParkinsonClassifier
+from neuro.classify import ParkinsonClassifier
 from neuro.defaults import FOLDS
 from neuro.evaluate import Contender
 from neuro.harmonize import after_combat, sites_tell_labels, with_sites
+from neuro.model import DEFAULT_BACKBONE
 from neuro.slices import slice_features, slice_logistic
-from neuro.tokens import TubeletRun, TubeletSpec, tubelets
-from neuro.training import TrainingConfig
+from neuro.tokens import RunTokens, TubeletSpec, cubes
+from neuro.training.supervised import TrainingConfig
 from vision.backbones import load_backbone
 
 COVARIATES = ("age", "sex")
@@ -61,9 +62,9 @@ def _untracked(items: Iterable[Item], _what: str, _total: int) -> Iterable[Item]
     return items
 
 
-def cut_runs(cache: Cache, spec: TubeletSpec) -> list[TubeletRun]:
+def cut_runs(cache: Cache, spec: TubeletSpec) -> list[RunTokens]:
     """All runs of a cache as tubelets."""
-    return [tubelets(run, spec) for run in cached_runs(cache)]
+    return [cubes(run, spec) for run in cached_runs(cache)]
 
 
 def cached_runs(cache: Cache) -> Iterator[CachedRun]:

@@ -19,10 +19,10 @@ from data.scans.nifti import same_grid
 from data.writing import whole_file
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Evaluation
-from neuro.tokens import TubeletRun, collate, untokenize
+from neuro.tokens import CubeTokens, collate, untokenize
 
 
-def vote_map(evaluation: Evaluation, classifiers: list[ParkinsonClassifier], runs: list[TubeletRun]) -> Any:
+def vote_map(evaluation: Evaluation, classifiers: list[ParkinsonClassifier], runs: list[CubeTokens]) -> Any:
     """Mean votes of positive runs minus those of negative runs, (X, Y, Z) float32.
 
     Args:
@@ -42,21 +42,20 @@ def vote_map(evaluation: Evaluation, classifiers: list[ParkinsonClassifier], run
         for i in test:
             label = evaluation.labels[i]
             share = (1 if label == 1 else -1) / counts[label]
-            total_XYZ += share * untokenize(runs[i], run_votes(classifier, runs[i])[:, None])
+            total_XYZ += share * untokenize(runs[i], run_votes(classifier, runs[i]))
     return total_XYZ
 
 
 @torch.inference_mode()
-def run_votes(classifier: ParkinsonClassifier, run: TubeletRun) -> np.ndarray:
+def run_votes(classifier: ParkinsonClassifier, run: CubeTokens) -> np.ndarray:
     """Mean vote of each token of a run over its clips (N,); with the bias they add up to the run's logit."""
     model = classifier.model_
     device = next(model.parameters()).device
-    starts = run.clip_starts()
-    votes: np.ndarray = model.votes(collate([run] * len(starts), starts).to(device)).mean(0).cpu().numpy()
+    votes: np.ndarray = model.votes(collate(run.clips()).to(device)).mean(0).cpu().numpy()
     return votes
 
 
-def as_image(volume_XYZ: np.ndarray, run: TubeletRun) -> Any:
+def as_image(volume_XYZ: np.ndarray, run: CubeTokens) -> Any:
     """A volume on a run's grid as a NIfTI image."""
     import nibabel as nib
 

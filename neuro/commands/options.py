@@ -19,9 +19,9 @@ CacheFolder = Annotated[Path, typer.Argument(help="What `neuro prepare` wrote.")
 
 def study_config(backbone: str | None, slices: str | None, *, epochs: int = EPOCHS, **rest: Any) -> Any:
     """A `StudyConfig` from what the options say."""
-    from neuro.classify import DEFAULT_BACKBONE
+    from neuro.model.config import DEFAULT_BACKBONE
     from neuro.study import StudyConfig
-    from neuro.training import TrainingConfig
+    from neuro.training.supervised import TrainingConfig
 
     return StudyConfig(
         backbone=backbone or DEFAULT_BACKBONE,

@@ -13,8 +13,8 @@ from data.simulation.cohort import SimulationSpec, simulate
 from neuro.classify import ParkinsonClassifier
 from neuro.run_folder import save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people
-from neuro.tokens import TubeletRun
-from neuro.training import TrainingConfig
+from neuro.tokens import RunTokens
+from neuro.training.supervised import TrainingConfig
 
 TINY_BACKBONE = "scratch:vit_tiny_patch16_224/embed_dim=16,depth=1,num_heads=2"
 
@@ -42,12 +42,12 @@ def study() -> StudyConfig:
 
 
 @pytest.fixture(scope="session")
-def tokens(cache: Cache, study: StudyConfig) -> list[TubeletRun]:
+def tokens(cache: Cache, study: StudyConfig) -> list[RunTokens]:
     return cut_runs(cache, study.tubelet)
 
 
 @pytest.fixture(scope="session")
-def fitted(cache: Cache, study: StudyConfig, tokens: list[TubeletRun]) -> ParkinsonClassifier:
+def fitted(cache: Cache, study: StudyConfig, tokens: list[RunTokens]) -> ParkinsonClassifier:
     return study.classifier().fit(tokens, labels_and_people(cache)[0])
 
 

@@ -20,8 +20,8 @@ from sklearn.utils.estimator_checks import (
 from data.caches.cached_run import CachedRun
 from data.errors import ParameterError, UnknownNameError
 from neuro.classify import ParkinsonClassifier
-from neuro.tokens import TubeletRun, TubeletSpec, tubelets
-from neuro.training import TrainingConfig, _step
+from neuro.tokens import RunTokens, TubeletSpec, cubes
+from neuro.training.supervised import TrainingConfig, _step
 
 from .conftest import TINY_BACKBONE
 
@@ -30,14 +30,14 @@ QUICK = TrainingConfig(epochs=1)
 THOROUGH = TrainingConfig(epochs=8, learning_rate=1e-2)
 
 
-def toy_run(number: int, loud: float, spec: TubeletSpec = SPEC) -> TubeletRun:
+def toy_run(number: int, loud: float, spec: TubeletSpec = SPEC) -> RunTokens:
     """Noise in eight cubes; the voxels of one of them fluctuate `loud` times as strongly as elsewhere."""
     rng = np.random.default_rng(number)
     std_XYZ = np.exp(rng.normal(0, 0.2, (8, 8, 8)))
     std_XYZ[4:, 4:, :4] *= loud
     affine = np.diag([4.0, 4, 4, 1])
     affine[:3, 3] = -20, -30, -10
-    return tubelets(
+    return cubes(
         CachedRun(
             run_id=f"sub-{number}",
             participant_id=f"sub-{number}",
@@ -52,7 +52,7 @@ def toy_run(number: int, loud: float, spec: TubeletSpec = SPEC) -> TubeletRun:
     )
 
 
-def toy_cohort(count: int = 40, first: int = 0) -> tuple[list[TubeletRun], np.ndarray]:
+def toy_cohort(count: int = 40, first: int = 0) -> tuple[list[RunTokens], np.ndarray]:
     labels = np.arange(count) % 2
     return [toy_run(first + i, 0.4 if label else 1.0) for i, label in enumerate(labels)], labels
 

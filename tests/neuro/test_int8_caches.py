@@ -11,7 +11,7 @@ from data.caches.cached_run import CachedRun
 from data.caches.precision import encoded
 from neuro.baselines import sphere_series
 from neuro.slices import slice_pictures
-from neuro.tokens import TubeletSpec, tubelets
+from neuro.tokens import TubeletSpec, cubes
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def pair(rng) -> tuple[CachedRun, CachedRun]:
 
 
 def test_tubelets(pair):
-    small, plain = (tubelets(run, TubeletSpec(patch_mm=12, frames=10)) for run in pair)
+    small, plain = (cubes(run, TubeletSpec(patch_mm=12, frames=10)) for run in pair)
     assert small.signal_TNP.dtype == np.float16
     np.testing.assert_array_equal(small.signal_TNP, plain.signal_TNP)
     assert 1 < np.abs(small.signal_TNP).max() < 30  # codes go up to 127

@@ -13,8 +13,8 @@ from scipy.interpolate import RegularGridInterpolator
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from neuro.model import BrainTransformer
-from neuro.positions import position_codes
-from neuro.readout import HIGH_MM, LOW_MM, RegionalReadout
+from neuro.model.positions import position_codes
+from neuro.model.readout import HIGH_MM, LOW_MM, RegionalReadout
 from neuro.tokens import TokenBatch, TubeletSpec, collate, tubelets
 from vision.backbones import load_backbone
 
@@ -25,7 +25,7 @@ SPEC = TubeletSpec(patch_mm=16, frames=10)
 
 @pytest.fixture(scope="module")
 def batch(cache: Cache) -> TokenBatch:
-    return collate([tubelets(cache.run(i), SPEC) for i in range(3)], [0, 5, 9])
+    return collate([cubes(cache.run(i), SPEC) for i in range(3)], [0, 5, 9])
 
 
 @pytest.fixture

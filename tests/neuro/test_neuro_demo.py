@@ -19,7 +19,7 @@ from neuro import demo
 from neuro.conduct import conduct
 from neuro.console import show_results
 from neuro.study import StudyConfig
-from neuro.training import TrainingConfig
+from neuro.training.supervised import TrainingConfig
 
 
 @pytest.fixture

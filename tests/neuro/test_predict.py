@@ -20,7 +20,7 @@ from neuro.classify import ParkinsonClassifier
 from neuro.predict import predict
 from neuro.run_folder import TrainedRun, load_run, save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people
-from neuro.tokens import TubeletRun
+from neuro.tokens import RunTokens
 
 
 class Files(NamedTuple):
@@ -65,7 +65,7 @@ def rewrite(path: Path, *, voxel_mm: float | None = None, tr: float | None = Non
 
 
 def test_a_training_run_gets_the_logit_of_training(
-    trained: TrainedRun, fitted: ParkinsonClassifier, tokens: list[TubeletRun], cache: Cache
+    trained: TrainedRun, fitted: ParkinsonClassifier, tokens: list[RunTokens], cache: Cache
 ) -> None:
     expected = fitted.decision_function(tokens)
     for i in (0, 7):
@@ -79,7 +79,7 @@ def test_a_training_run_gets_the_logit_of_training(
 
 
 def test_names_do_not_matter_and_nothing_is_written(
-    trained: TrainedRun, files: Files, fitted: ParkinsonClassifier, tokens: list[TubeletRun]
+    trained: TrainedRun, files: Files, fitted: ParkinsonClassifier, tokens: list[RunTokens]
 ) -> None:
     before = sorted(files.bold.parent.iterdir())
     found = predict(trained, str(files.bold), mask=str(files.mask), confounds=str(files.confounds))

@@ -14,7 +14,7 @@ from data.errors import BadFileError, ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.run_folder import load_run, save_run
 from neuro.study import StudyConfig
-from neuro.tokens import TubeletRun
+from neuro.tokens import RunTokens
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def copy(run_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_a_loaded_run_answers_exactly_as_the_saved_one(
-    fitted: ParkinsonClassifier, run_folder: Path, tokens: list[TubeletRun]
+    fitted: ParkinsonClassifier, run_folder: Path, tokens: list[RunTokens]
 ) -> None:
     loaded = load_run(run_folder, "cpu").classifier
     logits = fitted.decision_function(tokens)
@@ -53,14 +53,14 @@ def test_it_remembers_what_it_was_made_by(
     assert sorted(path.name for path in run_folder.iterdir()) == ["backbone", "brain.safetensors", "run.json"]
 
 
-def test_a_folder_may_move(copy: Path, fitted: ParkinsonClassifier, tokens: list[TubeletRun]) -> None:
+def test_a_folder_may_move(copy: Path, fitted: ParkinsonClassifier, tokens: list[RunTokens]) -> None:
     moved = copy.rename(copy.with_name("elsewhere"))
     found = load_run(moved, "cpu").classifier.decision_function(tokens[:2])
     np.testing.assert_array_equal(found, fitted.decision_function(tokens[:2]))
 
 
 def test_words_as_labels_come_back(
-    cache: Cache, study: StudyConfig, tokens: list[TubeletRun], tmp_path: Path
+    cache: Cache, study: StudyConfig, tokens: list[RunTokens], tmp_path: Path
 ) -> None:
     classifier = study.classifier().fit(tokens[:2], ["PD", "HC"])
     save_run(classifier, cache, study.tubelet, tmp_path / "run")

@@ -59,7 +59,7 @@ masks = hnp.arrays(bool, st.tuples(*[st.integers(3, 9)] * 3)).filter(lambda m: m
 @given(mask=masks, patch_mm=st.sampled_from([4.0, 8.0, 12.0]))
 def test_tubelets_equal_the_slow_twin(mask: np.ndarray, patch_mm: float) -> None:
     run = make_run(mask)
-    cut = tubelets(run, TubeletSpec(patch_mm=patch_mm, frames=3))
+    cut = cubes(run, TubeletSpec(patch_mm=patch_mm, frames=3))
     slow = slow_tubelets(run, cut.patch_voxels)
     assert len(cut.centres_N3) == len(slow)
     for n, centre in enumerate(cut.centres_N3):
@@ -71,7 +71,7 @@ def test_tubelets_equal_the_slow_twin(mask: np.ndarray, patch_mm: float) -> None
 @given(mask=masks, patch_mm=st.sampled_from([4.0, 8.0, 12.0]))
 def test_untokenize_is_the_exact_inverse(mask: np.ndarray, patch_mm: float) -> None:
     run = make_run(mask)
-    cut = tubelets(run, TubeletSpec(patch_mm=patch_mm, frames=3))
+    cut = cubes(run, TubeletSpec(patch_mm=patch_mm, frames=3))
     for t in (0, 5):
         frame = np.zeros(mask.shape, np.float32)
         frame[mask] = run.series_TV[t]
@@ -79,7 +79,7 @@ def test_untokenize_is_the_exact_inverse(mask: np.ndarray, patch_mm: float) -> N
 
 
 def test_a_clip_is_laid_out_as_the_patch_embedding_expects(cache: Cache) -> None:
-    cut = tubelets(cache.run(0), TubeletSpec(patch_mm=16, frames=10))
+    cut = cubes(cache.run(0), TubeletSpec(patch_mm=16, frames=10))
     clip = cut.clip(7)
     cube = clip[3].reshape(10, *cut.patch_voxels)
     np.testing.assert_array_equal(cube, cut.signal_TNP[7:17, 3].reshape(10, *cut.patch_voxels))
@@ -87,7 +87,7 @@ def test_a_clip_is_laid_out_as_the_patch_embedding_expects(cache: Cache) -> None
 
 def test_only_patches_that_touch_the_brain_are_kept(cache: Cache) -> None:
     run = cache.run(0)
-    cut = tubelets(run, TubeletSpec(patch_mm=16, frames=10))
+    cut = cubes(run, TubeletSpec(patch_mm=16, frames=10))
     assert cut.inside_NP.any(axis=1).all()
     assert cut.inside_NP.sum() == run.mask_XYZ.sum()
     dense = np.prod([-(-s // p) for s, p in zip(run.mask_XYZ.shape, cut.patch_voxels, strict=True)])
@@ -99,7 +99,7 @@ def test_amplitude_survives_and_a_scanners_gain_does_not(cache: Cache) -> None:
     quiet = run.std_V.copy()
     quiet[:50] *= 0.3
     plain, louder, lowered = (
-        tubelets(replace(run, std_V=std)).amplitude_NP for std in (run.std_V, 7 * run.std_V, quiet)
+        cubes(replace(run, std_V=std)).amplitude_NP for std in (run.std_V, 7 * run.std_V, quiet)
     )
     np.testing.assert_allclose(louder, plain, atol=2e-2)
     assert np.abs(lowered - plain).max() > 0.5
@@ -115,7 +115,7 @@ def test_dead_voxels_stand_at_the_median() -> None:
 def test_collate_pads_and_masks() -> None:
     small, large = np.ones((4, 4, 4), bool), np.ones((8, 8, 4), bool)
     spec = TubeletSpec(patch_mm=16, frames=3)
-    batch = collate([tubelets(make_run(m), spec) for m in (small, large)], [0, 2])
+    batch = collate([cubes(make_run(m), spec) for m in (small, large)], [0, 2])
     assert batch.mask_BN.sum(1).tolist() == [1, 4]
     assert not batch.signal_BNV[0, 1:].any()
     assert batch.positions_BN4[1, 0, 3] == 3.0  # the middle of three frames of two seconds
@@ -123,13 +123,13 @@ def test_collate_pads_and_masks() -> None:
 
 
 def test_clips_cover_the_run_without_its_remainder() -> None:
-    cut = tubelets(make_run(np.ones((4, 4, 4), bool), frames=11), TubeletSpec(patch_mm=16, frames=3))
+    cut = cubes(make_run(np.ones((4, 4, 4), bool), frames=11), TubeletSpec(patch_mm=16, frames=3))
     assert cut.clip_starts() == [0, 3, 6]
 
 
 def test_a_run_shorter_than_a_clip_is_refused() -> None:
     with pytest.raises(ParameterError, match="at least one clip of 20 frames, got 6 frames"):
-        tubelets(make_run(np.ones((4, 4, 4), bool)))
+        cubes(make_run(np.ones((4, 4, 4), bool)))
 
 
 @pytest.mark.parametrize("wrong", [{"patch_mm": 0.0}, {"patch_mm": float("nan")}, {"frames": 1}])

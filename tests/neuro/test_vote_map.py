@@ -14,18 +14,18 @@ from data.errors import ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Contender, Evaluation, evaluate
 from neuro.study import TRANSFORMER, StudyConfig, labels_and_people, study_folds
-from neuro.tokens import TubeletRun
-from neuro.training import run_logit
+from neuro.tokens import RunTokens
+from neuro.training.supervised import run_logit
 from neuro.vote_map import as_image, run_votes, vote_map, write_image
 
 
 @pytest.fixture(scope="module")
-def evaluation(cache: Cache, study: StudyConfig, tokens: list[TubeletRun]) -> Evaluation:
+def evaluation(cache: Cache, study: StudyConfig, tokens: list[RunTokens]) -> Evaluation:
     rival = Contender(name=TRANSFORMER, estimator=study.classifier(), X=tokens)
     return evaluate([rival], *labels_and_people(cache), study_folds(cache, study))
 
 
-def test_votes_and_bias_add_up_to_the_logit(fitted: ParkinsonClassifier, tokens: list[TubeletRun]) -> None:
+def test_votes_and_bias_add_up_to_the_logit(fitted: ParkinsonClassifier, tokens: list[RunTokens]) -> None:
     for run in tokens:
         votes = run_votes(fitted, run)
         assert votes.shape == (len(run.centres_N3),)
@@ -34,7 +34,7 @@ def test_votes_and_bias_add_up_to_the_logit(fitted: ParkinsonClassifier, tokens:
         assert total == pytest.approx(run_logit(fitted.model_, run), abs=1e-4)
 
 
-def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[TubeletRun]) -> None:
+def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[RunTokens]) -> None:
     """Voxel by voxel: mean over patients minus mean over controls, each by the model that had not seen it."""
     models = evaluation.outcomes[0].fitted
     sums = {label: np.zeros(tokens[0].shape) for label in (0, 1)}
@@ -53,7 +53,7 @@ def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[Tubelet
 
 
 def test_the_model_of_the_other_fold_would_give_another_map(
-    evaluation: Evaluation, tokens: list[TubeletRun]
+    evaluation: Evaluation, tokens: list[RunTokens]
 ) -> None:
     models = evaluation.outcomes[0].fitted
     out_of_fold, in_fold = (vote_map(evaluation, m, tokens) for m in (models, models[::-1]))
@@ -61,7 +61,7 @@ def test_the_model_of_the_other_fold_would_give_another_map(
 
 
 def test_outside_the_brain_there_is_nothing(
-    evaluation: Evaluation, tokens: list[TubeletRun], cache: Cache
+    evaluation: Evaluation, tokens: list[RunTokens], cache: Cache
 ) -> None:
     volume = vote_map(evaluation, evaluation.outcomes[0].fitted, tokens)
     brain = np.any([cache.run(i).mask_XYZ for i in range(len(cache))], axis=0)
@@ -71,7 +71,7 @@ def test_outside_the_brain_there_is_nothing(
     np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), volume)
 
 
-def test_runs_on_several_grids_have_no_common_map(evaluation: Evaluation, tokens: list[TubeletRun]) -> None:
+def test_runs_on_several_grids_have_no_common_map(evaluation: Evaluation, tokens: list[RunTokens]) -> None:
     x, y, z = tokens[0].shape
     mixed = [replace(tokens[0], shape=(x + 1, y, z)), *tokens[1:]]
     with pytest.raises(ParameterError, match="runs must be on one grid for a common map, got several grids"):
@@ -79,7 +79,7 @@ def test_runs_on_several_grids_have_no_common_map(evaluation: Evaluation, tokens
 
 
 def test_grids_that_only_look_alike_give_no_common_map(
-    evaluation: Evaluation, tokens: list[TubeletRun]
+    evaluation: Evaluation, tokens: list[RunTokens]
 ) -> None:
     shifted = tokens[0].affine.copy()
     shifted[0, 3] += 4

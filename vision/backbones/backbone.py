@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from data.errors import ParameterError
 from vision.backbones.preprocess import Preprocess
 from vision.backbones.spatial import SpatialLayout, TokenLayout
-from vision.backbones.trunk import Trunk
+from vision.backbones.trunk import Around, Trunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +207,7 @@ class Backbone(nn.Module, ABC):
         tokens_BND: torch.Tensor,
         positions_BND: torch.Tensor | None = None,
         mask_BN: torch.Tensor | None = None,
+        around: Around | None = None,
     ) -> torch.Tensor:
         """Tokens (B, N, D) -> tokens (B, N, D) through the Transformer trunk alone, differentiable.
 
@@ -217,6 +218,7 @@ class Backbone(nn.Module, ABC):
             tokens_BND: embedded patches, with `prefix_1PD` in front if the pooling needs it.
             positions_BND: position codes, broadcastable to the tokens; added to them.
             mask_BN: bool, True for real tokens; nothing attends to the others, whose outputs mean nothing.
+            around: runs each block in the caller's way (see `vision.backbones.trunk.Around`).
 
         Raises:
             ParameterError: no trunk, or shapes that do not fit.
@@ -228,8 +230,8 @@ class Backbone(nn.Module, ABC):
             )
         if positions_BND is not None:
             tokens_BND = tokens_BND + positions_BND
-        bias_B11N = None if mask_BN is None else _attention_bias(mask_BN, tokens_BND)
-        return trunk.run(tokens_BND, bias_B11N)
+        bias_B11N = None if mask_BN is None else attention_bias(mask_BN, tokens_BND)
+        return trunk.run(tokens_BND, bias_B11N, around)
 
     @property
     def prefix_1PD(self) -> torch.Tensor:  # noqa: N802 (a shape suffix)
@@ -276,7 +278,7 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _attention_bias(mask_BN: torch.Tensor, tokens_BND: torch.Tensor) -> torch.Tensor:
+def attention_bias(mask_BN: torch.Tensor, tokens_BND: torch.Tensor) -> torch.Tensor:
     """Mask (B, N), True = real -> what to add to the attention logits, (B, 1, 1, N)."""
     if mask_BN.dtype != torch.bool or mask_BN.shape != tokens_BND.shape[:2]:
         raise ParameterError(

@@ -6,6 +6,7 @@ Shape suffixes: B batch, C channels, H W pixels, N tokens, P prefix tokens, D wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vision.backbones.open_clip_text import build_tokenizer
 from vision.backbones.preprocess import Preprocess
 from vision.backbones.spatial import MapLayout, SpatialLayout, timm_layout
 from vision.backbones.timm_vit import TimmTrunk
-from vision.backbones.trunk import Trunk
+from vision.backbones.trunk import Block, Trunk
 
 TEXT_BATCH = 256
 
@@ -50,14 +51,22 @@ class OpenClipTrunk(Trunk):
         codes_ND: torch.Tensor = self.tower.positional_embedding[1:]
         return codes_ND.unsqueeze(0)
 
-    def run(self, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None) -> torch.Tensor:
-        """Tokens (B, N, D) -> (B, N, D): pre-norm if any, blocks, final norm if it precedes pooling."""
-        tokens_BND = self.tower.ln_pre(tokens_BND)
-        for block in self.tower.transformer.resblocks:
-            tokens_BND = _run_block(block, tokens_BND, bias_B11N)
-        if self.tower.attn_pool is None and not self.tower.final_ln_after_pool:
-            tokens_BND = self.tower.ln_post(tokens_BND)
-        return tokens_BND
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks, first to last."""
+        return [partial(_run_block, block) for block in self.tower.transformer.resblocks]
+
+    def enter(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """The norm before the blocks, if any."""
+        normed_BND: torch.Tensor = self.tower.ln_pre(tokens_BND)
+        return normed_BND
+
+    def leave(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """The final norm, if it precedes pooling."""
+        if self.tower.attn_pool is not None or self.tower.final_ln_after_pool:
+            return tokens_BND
+        normed_BND: torch.Tensor = self.tower.ln_post(tokens_BND)
+        return normed_BND
 
 
 def _run_block(block: Any, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None) -> torch.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from data.errors import ParameterError, UnknownNameError, nearest
 from vision.backbones.backbone import Backbone, Origin, unit
 from vision.backbones.preprocess import Preprocess
 from vision.backbones.spatial import SpatialLayout, timm_layout
-from vision.backbones.trunk import Trunk
+from vision.backbones.trunk import Block, Trunk
 from vision.backbones.weights import fetch, timm_files, unfit
 
 
@@ -77,13 +78,25 @@ class TimmTrunk(Trunk):
         )
         return codes
 
-    def run(self, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None) -> torch.Tensor:
-        """Tokens (B, N, D) -> (B, N, D): pre-norm if any, blocks, final norm."""
-        tokens_BND = self.model.norm_pre(tokens_BND)
-        for block in self.model.blocks:
-            tokens_BND = block(tokens_BND, attn_mask=bias_B11N)
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks, first to last."""
+        return [partial(_run_block, block) for block in self.model.blocks]
+
+    def enter(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """The norm before the blocks, if any."""
+        normed_BND: torch.Tensor = self.model.norm_pre(tokens_BND)
+        return normed_BND
+
+    def leave(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """The final norm."""
         normed_BND: torch.Tensor = self.model.norm(tokens_BND)
         return normed_BND
+
+
+def _run_block(block: Any, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None) -> torch.Tensor:
+    out_BND: torch.Tensor = block(tokens_BND, attn_mask=bias_B11N)
+    return out_BND
 
 
 class TimmBackbone(Backbone):

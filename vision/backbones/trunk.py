@@ -6,11 +6,17 @@ Shape suffixes: B batch, C channels, H W pixels, N patches, P prefix tokens (cla
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional as F
 
 from data.errors import ParameterError
+
+# A block: tokens (B, N, D), and what is added to the attention logits (B, 1, 1, N) or None -> (B, N, D).
+Block = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+# How a block is run: (its number, the block, tokens, bias) -> tokens.
+Around = Callable[[int, Block, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 class Trunk(ABC):
@@ -43,14 +49,36 @@ class Trunk(ABC):
     def positions(self) -> torch.Tensor:
         """Position codes (1, rows * columns, D) of `grid_size`, zeros where the tower has none."""
 
+    @property
     @abstractmethod
-    def run(self, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None) -> torch.Tensor:
+    def blocks(self) -> list[Block]:
+        """The blocks, first to last."""
+
+    @abstractmethod
+    def enter(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """What comes before the blocks: a norm, if any."""
+
+    @abstractmethod
+    def leave(self, tokens_BND: torch.Tensor) -> torch.Tensor:
+        """What comes after them: the final norm, if it precedes pooling."""
+
+    def run(
+        self, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None, around: Around | None = None
+    ) -> torch.Tensor:
         """Tokens (B, N, D) -> (B, N, D): pre-norm if any, blocks, final norm.
 
         Args:
             tokens_BND: tokens with their position codes already added.
             bias_B11N: added to the attention logits, 0 for real tokens and -inf for padding.
+            around: runs each block in the caller's way; by default it is just called.
         """
+        tokens_BND = self.enter(tokens_BND)
+        for number, block in enumerate(self.blocks):
+            if around is None:
+                tokens_BND = block(tokens_BND, bias_B11N)
+            else:
+                tokens_BND = around(number, block, tokens_BND, bias_B11N)
+        return self.leave(tokens_BND)
 
     def picture_positions(self, grid: tuple[int, int]) -> torch.Tensor:
         """Position codes (1, rows * columns, D) of a grid of patches, resampled from `positions`."""

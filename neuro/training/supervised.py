@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from data.errors import ParameterError
 from neuro.defaults import EPOCHS
 from neuro.model import BrainTransformer
-from neuro.tokens import TubeletRun, collate
+from neuro.tokens import RunTokens, collate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class TrainingConfig:
 
 def train(
     model: BrainTransformer,
-    runs: Sequence[TubeletRun],
+    runs: Sequence[RunTokens],
     labels: np.ndarray,
     config: TrainingConfig,
     *,
@@ -84,20 +84,19 @@ def train(
 
 def _step(
     model: BrainTransformer,
-    runs: list[TubeletRun],
+    runs: list[RunTokens],
     labels: np.ndarray,
     positive_weight: torch.Tensor,
     rng: np.random.Generator,
 ) -> torch.Tensor:
-    starts = [int(rng.integers(0, len(r.signal_TNP) - r.spec.frames + 1)) for r in runs]
-    batch = collate(runs, starts).to(positive_weight.device)
+    batch = collate([run.clip(int(rng.integers(0, run.last_start() + 1))) for run in runs])
+    batch = batch.to(positive_weight.device)
     target_B = torch.as_tensor(labels, dtype=torch.float32, device=positive_weight.device)
     return F.binary_cross_entropy_with_logits(model(batch), target_B, pos_weight=positive_weight)
 
 
 @torch.inference_mode()
-def run_logit(model: BrainTransformer, run: TubeletRun) -> float:
+def run_logit(model: BrainTransformer, run: RunTokens) -> float:
     """The mean logit over the consecutive clips that cover a run."""
     device = next(model.parameters()).device
-    starts = run.clip_starts()
-    return float(model(collate([run] * len(starts), starts).to(device)).mean())
+    return float(model(collate(run.clips()).to(device)).mean())

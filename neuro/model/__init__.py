@@ -1,0 +1,7 @@
+"""The brain Transformer: tokens -> a shared encoder -> a readout."""
+
+from neuro.model.config import DEFAULT_BACKBONE, ModelConfig
+from neuro.model.encoder import BrainEncoder, Encoded
+from neuro.model.transformer import BrainTransformer
+
+__all__ = ["DEFAULT_BACKBONE", "BrainEncoder", "BrainTransformer", "Encoded", "ModelConfig"]

@@ -1,0 +1,1 @@
+"""How the brain Transformer is trained."""
