@@ -1,46 +1,14 @@
-"""LoRA on every kind of block, and the linear probe, against independent twins."""
+"""LoRA on every kind of block, and on models that hold a backbone."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from data.errors import ParameterError
-from vision.adapt import LoraOptions, add_lora, fit_linear_probe, merge_lora, picture_tower
-from vision.backbones import Backbone, load_backbone
-from vision.backbones.open_clip_build import build_open_clip
-
-VISION: dict[str, Any] = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 2, "head_width": 16}
-TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
-
-
-def clip(vision: dict[str, Any]) -> Backbone:
-    config = {"embed_dim": 64, "vision_cfg": vision, "text_cfg": TEXT, "quick_gelu": False}
-    return build_open_clip({"model_cfg": config}, name="clip:tiny", preprocess={}, weights=None, seed=1)
-
-
-def scratch() -> Backbone:
-    return load_backbone("scratch:vit_tiny_patch16_224/img_size=32,embed_dim=48,depth=2", device="cpu")
-
-
-MODELS = {
-    "open_clip": lambda: clip(VISION),
-    "open_clip's own attention": lambda: clip(VISION | {"qk_norm": True, "scale_heads": True}),
-    "timm tower": lambda: clip({"timm_model_name": "test_vit", "timm_proj": "linear", "image_size": 160}),
-    "timm": scratch,
-}
-
-
-def disturb(updates: list[nn.Parameter]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for update in updates:
-            update.add_(0.2 * torch.randn(update.shape, generator=generator))
+from tests.vision.adaptable import MODELS, VISION, Brain, clip, disturb, scratch
+from vision.adapt import LoraOptions, add_lora, merge_lora, picture_tower
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -102,27 +70,51 @@ def test_what_cannot_be_updated_is_refused() -> None:
         LoraOptions(alpha=float("nan"))
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("c", [0.1, 10.0])
-def test_linear_probe_equals_scikit_learns(classes: int, c: float) -> None:
-    rng = np.random.default_rng(classes)
-    labels = np.arange(120) % classes
-    features = rng.normal(size=(120, 6)) + rng.normal(size=(classes, 6))[labels]
-    # With two classes scikit-learn has one row of weights, and the difference of our two rows is penalised
-    # half as much: the same optimum needs twice its C.
-    twin = LogisticRegression(
-        C=2 * c if classes == 2 else c, tol=1e-10, max_iter=10_000, solver="newton-cg"
-    ).fit(features, labels)
-    probe = fit_linear_probe(torch.from_numpy(features).float(), torch.from_numpy(labels), c=c)
-    got = torch.softmax(probe(torch.from_numpy(features).float()), dim=1).detach().numpy()
-    np.testing.assert_allclose(got, twin.predict_proba(features), atol=2e-5)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_blocks_inside_a_larger_model_learn_beside_its_own_head(name: str) -> None:
+    brain = Brain(MODELS[name]()).eval()
+    patches_BNV = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def logits() -> torch.Tensor:
+        # torch takes other kernels where gradients flow, equal to rounding only.
+        logits_B2: torch.Tensor = brain(patches_BNV)
+        return logits_B2
+
+    before_B2 = logits()
+    names = set(brain.state_dict())
+    own = {id(p) for part in (brain.head, brain.embed_signal) for p in part.parameters()}
+    updates = add_lora(picture_tower(brain.backbone), LoraOptions(rank=2), seed=2)
+    learning = {id(p) for p in brain.parameters() if p.requires_grad}
+    assert learning >= own | {id(p) for p in updates}
+    torch.testing.assert_close(logits(), before_B2, atol=0, rtol=0)
+    brain(patches_BNV).square().sum().backward()
+    assert all(update.grad is not None for update in updates)
+    disturb(updates)
+    changed_B2 = logits()
+    assert (changed_B2 - before_B2).abs().max() > 1e-3
+    merge_lora(brain)
+    assert set(brain.state_dict()) == names
+    torch.testing.assert_close(logits(), changed_B2, atol=0, rtol=0)
 
 
-def test_linear_probe_refuses_what_it_cannot_fit() -> None:
-    features = torch.zeros(3, 2)
-    with pytest.raises(ParameterError, match="two classes or more"):
-        fit_linear_probe(features, torch.zeros(3, dtype=torch.long))
-    with pytest.raises(ParameterError, match=r"\(B, F\) and \(B,\)"):
-        fit_linear_probe(features, torch.tensor([0, 1]))
-    with pytest.raises(ParameterError, match="c must be positive"):
-        fit_linear_probe(features, torch.tensor([0, 1, 1]), c=0)
+def test_a_whole_brain_model_gets_updates_in_its_blocks_and_none_in_its_head() -> None:
+    brain = Brain(scratch())
+    updates = add_lora(brain, LoraOptions(rank=2))
+    # Two blocks of four weights, and the joint weight and the way out of its own attention.
+    assert len(updates) == 2 * (2 * 4 + 2)
+    assert not any("parametrizations" in name for name, _ in brain.head.named_parameters())
+    merge_lora(brain)
+    assert not any("parametrizations" in name for name in brain.state_dict())
+
+
+def test_a_row_of_blocks_alone_can_be_adapted() -> None:
+    backbone = scratch()
+    blocks = picture_tower(backbone).get_submodule("blocks")
+    assert len(add_lora(blocks)) == 2 * 4 * 2
+    assert backbone.patch_kernel[0].requires_grad
+
+
+def test_a_head_is_no_block() -> None:
+    with pytest.raises(ParameterError, match="Transformer blocks, for LoRA, got Sequential"):
+        add_lora(nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2)))

@@ -1,9 +1,8 @@
-"""Ways to fit a model to a task without training all of it, for pictures and for brains alike.
+"""LoRA: a low-rank update of each weight of the blocks learns, and the weights stay as they are.
 
-LoRA (Hu et al. 2021, arXiv 2106.09685) learns a low-rank update of a weight; a linear probe learns a
-classifier on frozen features.
+Hu et al. 2021, arXiv 2106.09685. It works on a backbone, on a model that holds one, and on a row of blocks.
 
-Shape suffixes: O outputs, I inputs, R rank, B batch, F features, K classes.
+Shape suffixes: O outputs, I inputs, R rank.
 """
 
 from __future__ import annotations
@@ -14,14 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from data.errors import ParameterError
-from vision.backbones.backbone import Backbone
 
 ATTENTION_WEIGHT = "in_proj_weight"  # queries, keys and values in one, in torch's and open_clip's attention
-PROBE_STEPS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +58,8 @@ def add_lora(module: nn.Module, options: LoraOptions | None = None, *, seed: int
     calls its projections but reads their weights, so a wrapped layer would be passed by without a word.
 
     Args:
-        module: a whole backbone, or a part such as `picture_tower(backbone)`; changed in place.
+        module: a whole model, a part such as `picture_tower(backbone)`, or a row of blocks; changed in place.
+            All of it is frozen, heads too: give the part that holds the blocks where a head is to learn.
         options: rank and scale.
         seed: of the updates' beginning.
 
@@ -107,67 +104,15 @@ def _updated(layer: nn.Module) -> list[str]:
     return found
 
 
-def picture_tower(backbone: Backbone) -> nn.Module:
-    """The half that sees pictures or takes tokens: all of a timm model, `visual` of an open_clip one."""
-    model: nn.Module = backbone.get_submodule("model")
-    tower = getattr(model, "visual", model)
-    assert isinstance(tower, nn.Module)
-    return tower
-
-
 def _block_weights(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Weights of linear layers and joint attention weights, in numbered blocks (heads stand outside them)."""
-    for path, layer in module.named_modules():
-        if not any(part.isdigit() for part in path.split(".")):
-            continue
-        if isinstance(getattr(layer, ATTENTION_WEIGHT, None), nn.Parameter):
-            yield layer, ATTENTION_WEIGHT
-        if isinstance(layer, nn.Linear) and not parametrize.is_parametrized(layer):
-            yield layer, "weight"
+    """Weights of linear layers and joint attention weights, in numbered blocks.
 
-
-def fit_linear_probe(features_BF: torch.Tensor, labels_B: torch.Tensor, *, c: float = 1.0) -> nn.Linear:
-    """A linear classifier on frozen features: multinomial logistic regression, L-BFGS to its optimum.
-
-    Args:
-        features_BF: features (B, F).
-        labels_B: class numbers from 0 (B,).
-        c: inverse of the penalty on squared weights, as scikit-learn's `C`.
-
-    Returns:
-        Features (.., F) -> logits (.., K), with K the greatest label and one.
-
-    Raises:
-        ParameterError: fewer than two classes, shapes that do not fit, or no positive `c`.
+    Heads stand outside them. A numbered layer that is linear itself is a head's, and no block.
     """
-    if features_BF.ndim != 2 or labels_B.shape != features_BF.shape[:1]:
-        got = f"{tuple(features_BF.shape)} and {tuple(labels_B.shape)}"
-        raise ParameterError("features and labels", must_be="of shapes (B, F) and (B,)", got=got)
-    if len(torch.unique(labels_B)) < 2:
-        raise ParameterError("labels", must_be="of two classes or more", got="fewer")
-    if not c > 0:
-        raise ParameterError("c", must_be="positive", got=c)
-    probe = nn.Linear(features_BF.shape[1], int(labels_B.max()) + 1)
-    weight_KF = torch.zeros(probe.weight.shape, dtype=torch.float64, requires_grad=True)
-    bias_K = torch.zeros(probe.bias.shape, dtype=torch.float64, requires_grad=True)
-    inputs_BF, targets_B = features_BF.detach().cpu().double(), labels_B.detach().cpu().long()
-    optimizer = torch.optim.LBFGS(
-        [weight_KF, bias_K],
-        max_iter=PROBE_STEPS,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-14,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(F.linear(inputs_BF, weight_KF, bias_K), targets_B)
-        loss = loss + weight_KF.square().sum() / (2 * c * len(inputs_BF))
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        probe.weight.copy_(weight_KF)
-        probe.bias.copy_(bias_K)
-    return probe.to(features_BF.device)
+    for path, layer in module.named_modules():
+        *above, last = path.split(".")
+        inside = any(part.isdigit() for part in above)
+        if (inside or last.isdigit()) and isinstance(getattr(layer, ATTENTION_WEIGHT, None), nn.Parameter):
+            yield layer, ATTENTION_WEIGHT
+        if inside and isinstance(layer, nn.Linear) and not parametrize.is_parametrized(layer):
+            yield layer, "weight"
