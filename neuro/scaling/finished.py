@@ -34,6 +34,15 @@ class Finished:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # Numbers of numpy or torch would print, and go into JSON, as something else.
+        for name, kind in (
+            ("params", int),
+            ("seen", float),
+            ("compute", float),
+            ("loss", float),
+            ("seed", int),
+        ):
+            object.__setattr__(self, name, kind(getattr(self, name)))
         for name in ("params", "seen", "compute"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

@@ -4,10 +4,10 @@
 
 Fitted as Hoffmann et al. 2022 do (arXiv 2203.15556, appendix D.3): a Huber loss between the logs, the sum of
 powers as a log-sum-exp, L-BFGS from a grid of starts, the best end. Besiroglu et al. 2024 (arXiv 2404.10102)
-found what went wrong there: the objective was averaged over runs, so tiny that the optimiser stopped before it
-had converged, which made intervals far too narrow; and coefficients were rounded. So here the objective is a
-sum on a scale on which no tolerance ends it early, x is centred (a and g are then nearly independent), the
-gradient is exact, and nothing is rounded.
+found what went wrong there: the scale of the objective made the optimiser stop before it had converged, which
+made intervals far too narrow; and coefficients were rounded. So here the objective stands on a scale on which
+no tolerance ends it early, x is centred (a and g are then nearly independent), the gradient is exact, and
+nothing is rounded.
 
 Letters: M runs, J things that grow, P = 1 + 2J coefficients in the order e, a_J, g_J, S starts.
 """
@@ -28,6 +28,7 @@ LOWEST_EXPONENT, HIGHEST_EXPONENT = 0.01, 4.0
 LOG_RANGE = 12.0  # a floor or a term e^-12 of the mean loss is none
 START_EXPONENTS = (0.1, 0.3, 0.7, 1.5)
 START_FLOORS, START_SPLITS = (0.3, 0.7, 0.95), (0.2, 0.5, 0.8)
+DESCENTS = 24  # of the grid's starts, those with the least objective
 SCALE = 1e6  # of the objective in units of delta squared: L-BFGS compares changes with 1
 RESTARTS = 5  # from its own end: a bent objective can make the line search give up early
 
@@ -80,7 +81,7 @@ def fit_power_sum(
     given = (
         [_moved(theta, centre_J) for theta in starts]
         if starts is not None
-        else _grid(log_loss_M, x_MJ.shape[1])
+        else _lowest(_grid(log_loss_M, x_MJ.shape[1]), centred_MJ, log_loss_M, delta)
     )
     bounds = _bounds(log_loss_M, x_MJ.shape[1])
     ends = [_descend(start, centred_MJ, log_loss_M, delta, bounds) for start in given]
@@ -127,6 +128,13 @@ def _grid(log_loss_M: Floats, J: int) -> list[Floats]:
         above = middle - floor * lowest
         starts.append(np.log([floor * lowest, *(above * share for share in split), *np.exp(exponents)]))
     return starts
+
+
+def _lowest(starts: list[Floats], x_MJ: Floats, log_loss_M: Floats, delta: float) -> list[Floats]:
+    """The most promising starts: descending from all of them ends no lower."""
+    residual_SM = log_values(np.array(starts), x_MJ) - log_loss_M
+    order = np.argsort(huber(residual_SM, delta).sum(axis=1), kind="stable")
+    return [starts[i] for i in order[:DESCENTS]]
 
 
 def _bounds(log_loss_M: Floats, J: int) -> list[tuple[float, float]]:
