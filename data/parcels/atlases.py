@@ -84,6 +84,23 @@ class Atlas:
         held_R = np.bincount(region_N[held_N], minlength=len(self.regions))
         return np.asarray(held_R / whole_R, dtype=np.float64)
 
+    def centres(self) -> Doubles:
+        """Where each region lies in mm, (R, 3): of its voxels, the one nearest to its centre of mass.
+
+        So the place is always inside the region and no two share one; a region of both hemispheres is placed
+        in one of them. The first of equally near voxels counts.
+        """
+        ijk_N3, region_N = self._filled
+        mm_N3 = ijk_N3 @ self.affine[:3, :3].T + self.affine[:3, 3]
+        count_R = np.bincount(region_N, minlength=len(self.regions))
+        sums_3R = [np.bincount(region_N, axis_N, minlength=len(self.regions)) for axis_N in mm_N3.T]
+        mass_R3 = np.stack(sums_3R, axis=1) / count_R[:, None]
+        distance_N = np.linalg.norm(mm_N3 - mass_R3[region_N], axis=1)
+        # Rounded, as else the last digit decides between two voxels that are equally near.
+        nearest_first_N = np.lexsort((distance_N.round(6), region_N))
+        _, first_R = np.unique(region_N[nearest_first_N], return_index=True)
+        return np.asarray(mm_N3[nearest_first_N[first_R]], dtype=np.float64)
+
     def require_space(self, spaces: Iterable[str | None]) -> None:
         """Refuse runs of a space that is not the atlas', as its name says (BIDS entity `space`).
 

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import nn
 
+from data.errors import ParameterError
 from neuro.tokens.batch import TokenBatch
 from neuro.tokens.run_tokens import TokenLayout
 from vision.backbones import Backbone, PatchEmbedNd
@@ -55,9 +56,13 @@ class TokenEmbedding(nn.Module):
         Args:
             batch: its tokens, all or those of chosen places.
             places_BK: which places they are, where not all (regions are known by their number).
+
+        Raises:
+            ParameterError: the batch does not fit the layout.
         """
+        self._check(batch, places_BK)
         signal, amplitude = self.gains.unbind()
-        tokens_BND = signal * self.signal(batch.signal_BNV)
+        tokens_BND: torch.Tensor = signal * self.signal(batch.signal_BNV)
         if self.amplitude is not None:
             place_BSD = amplitude * self.amplitude(batch.amplitude_BSP)
             tokens_BND = tokens_BND + place_BSD.repeat(1, batch.windows, 1)
@@ -65,3 +70,18 @@ class TokenEmbedding(nn.Module):
             named = self.region_SD[None] if places_BK is None else self.region_SD[places_BK]
             tokens_BND = tokens_BND + named.repeat(1, batch.windows, 1)
         return tokens_BND
+
+    def _check(self, batch: TokenBatch, places_BK: torch.Tensor | None) -> None:
+        wanted = math.prod(self.layout.signal), math.prod(self.layout.amplitude)
+        found = batch.signal_BNV.shape[-1], batch.amplitude_BSP.shape[-1]
+        if found != wanted:
+            raise ParameterError(
+                "tokens",
+                must_be=f"of {wanted[0]} values of signal and {wanted[1]} of amplitude, as the model's",
+                got=f"{found[0]} and {found[1]}",
+                do="cut the run as the runs of training were",
+            )
+        if self.layout.regions and places_BK is None and batch.places != self.layout.regions:
+            raise ParameterError(
+                "regions", must_be=f"all {self.layout.regions} of the model's atlas", got=batch.places
+            )

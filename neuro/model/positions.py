@@ -2,28 +2,66 @@
 
 The codes depend on the place alone, not on a token's number: another voxel size, field of view, repetition
 time or run length needs no retraining and no interpolation (after Vaswani et al. 2017, arXiv 1706.03762).
+Letters: B clips, N tokens, D width, F wavelengths of an axis, A = 4 F.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
-SHORTEST_MM, LONGEST_MM = 20.0, 400.0
-SHORTEST_S, LONGEST_S = 4.0, 1200.0
+from data.errors import ParameterError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Shortest and longest wavelength of the space axes (mm) and of the time axis (seconds)."""
+
+    shortest_mm: float
+    longest_mm: float
+    shortest_s: float
+    longest_s: float
+
+
+# Codes that are added may repeat within a few cubes: the longer waves tell the repeats apart.
+ADDED = Band(shortest_mm=20.0, longest_mm=400.0, shortest_s=4.0, longest_s=1200.0)
+AXES = 4
 
 
 def position_codes(positions_BN4: torch.Tensor, dim: int) -> torch.Tensor:
-    """Sines and cosines of each axis at geometrically spaced wavelengths, padded with zeros to `dim`."""
-    count = dim // 8  # four axes, a sine and a cosine each
-    space = _wavelengths(SHORTEST_MM, LONGEST_MM, count)
-    time = _wavelengths(SHORTEST_S, LONGEST_S, count)
-    frequency_4F = 2 * math.pi / torch.stack([space, space, space, time]).to(positions_BN4.device)
-    phase_BNA = (positions_BN4.unsqueeze(-1) * frequency_4F).flatten(-2)
-    codes = torch.cat([phase_BNA.sin(), phase_BNA.cos()], dim=-1)
-    return torch.nn.functional.pad(codes, (0, dim - codes.shape[-1]))
+    """Codes (B, N, `dim`): sines, then cosines, of each axis at its wavelengths; zeros fill the rest.
+
+    An axis that is not known (NaN) has zeros, which no known place has.
+
+    Raises:
+        ParameterError: too few numbers for a sine and a cosine of each axis.
+    """
+    count = dim // (2 * AXES)
+    if not count:
+        raise ParameterError("width of the tokens", must_be=f"{2 * AXES} or more, for their places", got=dim)
+    phase_BNA = phases(positions_BN4, count, ADDED)
+    known_BNA = phase_BNA.isfinite()
+    codes_BND = torch.cat([phase_BNA.sin(), phase_BNA.cos()], dim=-1)
+    codes_BND = torch.where(torch.cat([known_BNA, known_BNA], dim=-1), codes_BND, 0.0)
+    return torch.nn.functional.pad(codes_BND, (0, dim - codes_BND.shape[-1]))
 
 
-def _wavelengths(shortest: float, longest: float, count: int) -> torch.Tensor:
-    return torch.logspace(math.log10(shortest), math.log10(longest), count)
+def phases(positions_BN4: torch.Tensor, count: int, band: Band) -> torch.Tensor:
+    """Angles (B, N, A) in radians, axis by axis (x, y, z, time), at `count` wavelengths each; NaN stays."""
+    # In float32 whatever the model's type: half precision knows no angle of a thousand radians. And made
+    # where they are used, since copying them from the processor would make it wait.
+    place_BN41 = positions_BN4.float().unsqueeze(-1)
+    space_F = _frequencies(band.shortest_mm, band.longest_mm, count, place_BN41.device)
+    time_F = _frequencies(band.shortest_s, band.longest_s, count, place_BN41.device)
+    angles = [place_BN41[..., :3, :] * space_F, place_BN41[..., 3:, :] * time_F]
+    return torch.cat(angles, dim=-2).flatten(-2)
+
+
+def _frequencies(shortest: float, longest: float, count: int, device: torch.device) -> torch.Tensor:
+    """Radians a unit (F,), for wavelengths from the shortest to the longest, evenly in their logarithm."""
+    if count == 1:  # the middle one
+        return torch.full((1,), 2 * math.pi / math.sqrt(shortest * longest), device=device)
+    step = math.log(longest / shortest) / (count - 1)
+    return (2 * math.pi / shortest) * torch.exp(-step * torch.arange(count, device=device))

@@ -1,60 +1,155 @@
-"""Tokens at their places (B, N, D) -> one logit (B,): a readout that knows where in the brain it looks.
+"""What the encoder made of a clip -> one logit: the contract of all readouts, and the plain ones.
 
-A disease that touches one small region is lost in an average over hundreds of tokens. Here each token votes
-with the inner product of what it says (a projection to R values) and how much that matters at its place (R
-fields over the brain, kept on a lattice in MNI mm and interpolated linearly). The lattice is in mm, so other
-voxel sizes and fields of view read the same fields.
+Letters: B clips, P prefix tokens, N tokens, D width.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-# A box around the MNI152 brain, in mm (x, y, z); places outside take the value of the nearest face.
-LOW_MM, HIGH_MM = (-76.0, -108.0, -72.0), (76.0, 80.0, 84.0)
-VOTE_SCALE = 8.0
+from data.errors import ParameterError
+from neuro.model.encoder import Encoded
+from neuro.tokens.batch import TokenBatch
+from vision.adapt import AttentiveProbe
+from vision.explain.attention import AttentionRecorder
 
 
-class RegionalReadout(nn.Module):
-    """Tokens (B, N, D) and places (B, N, 4) -> logits (B,).
+class Readout(nn.Module, ABC):
+    """`Encoded` -> logits (B,); and the votes of the tokens, where a logit is the sum of them and a bias."""
+
+    @abstractmethod
+    def forward(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """Logits (B,).
+
+        Args:
+            encoded: from the encoder.
+            batch: what was encoded.
+        """
+
+    @abstractmethod
+    def votes(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """What each token adds to the logit (B, N), 0 for padding; `bias` is not in it.
+
+        Raises:
+            ParameterError: the logit is no such sum.
+        """
+
+    @property
+    @abstractmethod
+    def bias(self) -> torch.Tensor:
+        """What the logit is without any vote, ()."""
+
+
+class ClassReadout(Readout):
+    """Linear on the first prefix token, the class token.
 
     Args:
-        dim: width D of the tokens.
-        rank: fields R.
-        spacing_mm: distance of the lattice's nodes.
+        dim: width D.
+        prefix: prefix tokens P of the backbone.
+
+    Raises:
+        ParameterError: there is none.
     """
 
-    def __init__(self, dim: int, *, rank: int = 16, spacing_mm: float = 12.0):
+    def __init__(self, dim: int, prefix: int):
         super().__init__()
-        nodes = [round((high - low) / spacing_mm) + 1 for low, high in zip(LOW_MM, HIGH_MM, strict=True)]
-        self.say = nn.Linear(dim, rank)
-        # grid_sample wants the axes slowest first: (1, R, z, y, x). Zero: at first no place matters.
-        self.field_1RZYX = nn.Parameter(torch.zeros(1, rank, *reversed(nodes)))
-        self.bias = nn.Parameter(torch.zeros(()))
-        self.low_mm: torch.Tensor
-        self.high_mm: torch.Tensor
-        self.register_buffer("low_mm", torch.tensor(LOW_MM), persistent=False)
-        self.register_buffer("high_mm", torch.tensor(HIGH_MM), persistent=False)
+        if not prefix:
+            raise ParameterError(
+                "readout",
+                must_be="regions, mean or attention for a backbone without a class token",
+                got="class",
+            )
+        self.head = _silent_linear(dim)
 
-    def matter(self, positions_BN4: torch.Tensor) -> torch.Tensor:
-        """The fields at each place (B, N, R)."""
-        unit_BN3 = 2 * (positions_BN4[..., :3] - self.low_mm) / (self.high_mm - self.low_mm) - 1
-        grid_1BN13 = unit_BN3.reshape(1, *unit_BN3.shape[:2], 1, 3)
-        sampled_1RBN1 = F.grid_sample(self.field_1RZYX, grid_1BN13, align_corners=True, padding_mode="border")
-        return sampled_1RBN1[0, :, :, :, 0].permute(1, 2, 0)
+    def forward(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """Logits (B,)."""
+        logits_B1: torch.Tensor = self.head(encoded.prefix_BPD[:, 0])
+        return logits_B1.squeeze(-1)
 
-    def votes(
-        self, tokens_BND: torch.Tensor, positions_BN4: torch.Tensor, mask_BN: torch.Tensor
-    ) -> torch.Tensor:
-        """What each token adds to the logit (B, N), 0 for padding; the bias is not in it."""
-        votes_BN: torch.Tensor = (self.say(tokens_BND) * self.matter(positions_BN4)).sum(-1) * mask_BN
-        scale_B1: torch.Tensor = VOTE_SCALE / mask_BN.sum(1, keepdim=True).clamp(min=1).sqrt()
-        return votes_BN * scale_B1
+    def votes(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """There are none.
 
-    def forward(
-        self, tokens_BND: torch.Tensor, positions_BN4: torch.Tensor, mask_BN: torch.Tensor
-    ) -> torch.Tensor:
-        """Tokens and places -> logits (B,)."""
-        return self.votes(tokens_BND, positions_BN4, mask_BN).sum(1) + self.bias
+        Raises:
+            ParameterError: always.
+        """
+        raise ParameterError(
+            "readout",
+            must_be="one whose logit is a sum of votes of places: regions, mean or attention",
+            got="class",
+            do="explain the model by its attention or its gradients",
+        )
+
+    @property
+    def bias(self) -> torch.Tensor:
+        """Of the linear layer, ()."""
+        return self.head.bias[0]
+
+
+class MeanReadout(Readout):
+    """Linear on the mean of the tokens.
+
+    Args:
+        dim: width D.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.head = _silent_linear(dim)
+
+    def forward(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """Logits (B,)."""
+        return self.votes(encoded, batch).sum(1) + self.bias
+
+    def votes(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """What each token adds to the logit (B, N)."""
+        votes_BN = F.linear(encoded.tokens_BND, self.head.weight).squeeze(-1)
+        return votes_BN * batch.mask_BN / batch.mask_BN.sum(1, keepdim=True).clamp(min=1)
+
+    @property
+    def bias(self) -> torch.Tensor:
+        """Of the linear layer, ()."""
+        return self.head.bias[0]
+
+
+class AttentionReadout(Readout):
+    """A learned query attends over the tokens, and what it gathers is read linearly (`AttentiveProbe`).
+
+    Args:
+        dim: width D.
+        heads: ways of looking; they divide D.
+    """
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.probe = AttentiveProbe(dim, 1, heads=heads)
+
+    def forward(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """Logits (B,)."""
+        logits_B1: torch.Tensor = self.probe(encoded.tokens_BND, batch.mask_BN if batch.padded else None)
+        return logits_B1.squeeze(-1)
+
+    def votes(self, encoded: Encoded, batch: TokenBatch) -> torch.Tensor:
+        """What each token adds to the logit (B, N): its weight in each head times what it says there."""
+        with AttentionRecorder() as recorder:
+            self.probe(encoded.tokens_BND, batch.mask_BN)
+        (layer,) = recorder.layers
+        head_Hd = self.probe.head.weight.reshape(self.probe.heads, -1)
+        votes_BN = torch.einsum("bhqn,bhnd,hd->bn", layer.weights_BHQK, layer.value_BHKD, head_Hd)
+        return votes_BN * batch.mask_BN
+
+    @property
+    def bias(self) -> torch.Tensor:
+        """Of the linear layer, ()."""
+        return self.probe.head.bias[0]
+
+
+def _silent_linear(dim: int) -> nn.Linear:
+    """(.., D) -> (.., 1), which begins at 0: at first both classes are as likely."""
+    head = nn.Linear(dim, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head

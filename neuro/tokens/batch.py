@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from data.errors import ParameterError
@@ -26,6 +27,7 @@ class TokenBatch:
         mask_BN: bool, True where there is a token.
         windows: W; N = W * S.
         padded: whether any token is padding.
+        numbered: whether a place is known by its number, the same in every clip (regions, slices).
     """
 
     signal_BNV: torch.Tensor
@@ -34,6 +36,7 @@ class TokenBatch:
     mask_BN: torch.Tensor
     windows: int = 1
     padded: bool = True
+    numbered: bool = False
 
     def __len__(self) -> int:
         return len(self.signal_BNV)
@@ -89,29 +92,33 @@ def collate(clips: Sequence[Clip]) -> TokenBatch:
     """
     if not clips:
         raise ParameterError("clips", must_be="at least one", got="none")
-    shapes = {(len(c.seconds_W), c.signal_WSV.shape[2], c.amplitude_SP.shape[1]) for c in clips}
+    shapes = {(len(c.seconds_W), c.signal_WSV.shape[2], c.amplitude_SP.shape[1], c.numbered) for c in clips}
     if len(shapes) > 1:
         raise ParameterError("clips", must_be="cut alike", got=f"{len(shapes)} ways of cutting")
-    windows, values, parts = shapes.pop()
+    windows, values, parts, numbered = shapes.pop()
     counts = [len(c.centres_S3) for c in clips]
+    if numbered and len(set(counts)) > 1:
+        raise ParameterError("clips", must_be="of the same regions", got=f"{sorted(set(counts))} of them")
     batch, places = len(clips), max(counts)
-    signal_BWSV = torch.zeros(batch, windows, places, values)
-    amplitude_BSP = torch.zeros(batch, places, parts)
-    positions_BWS4 = torch.zeros(batch, windows, places, 4)
-    mask_BWS = torch.zeros(batch, windows, places, dtype=torch.bool)
+    # In numpy, as a clip that came from another process may be read-only, which torch warns of.
+    signal_BWSV = np.zeros((batch, windows, places, values), dtype=np.float32)
+    amplitude_BSP = np.zeros((batch, places, parts), dtype=np.float32)
+    positions_BWS4 = np.zeros((batch, windows, places, 4), dtype=np.float32)
+    mask_BWS = np.zeros((batch, windows, places), dtype=np.bool_)
     for b, (clip, count) in enumerate(zip(clips, counts, strict=True)):
-        signal_BWSV[b, :, :count] = torch.from_numpy(clip.signal_WSV)
-        amplitude_BSP[b, :count] = torch.from_numpy(clip.amplitude_SP)
-        positions_BWS4[b, :, :count, :3] = torch.from_numpy(clip.centres_S3)
-        positions_BWS4[b, :, :count, 3] = torch.from_numpy(clip.seconds_W)[:, None]
+        signal_BWSV[b, :, :count] = clip.signal_WSV
+        amplitude_BSP[b, :count] = clip.amplitude_SP
+        positions_BWS4[b, :, :count, :3] = clip.centres_S3
+        positions_BWS4[b, :, :count, 3] = clip.seconds_W[:, None]
         mask_BWS[b, :, :count] = True
     return TokenBatch(
-        signal_BNV=signal_BWSV.flatten(1, 2),
-        amplitude_BSP=amplitude_BSP,
-        positions_BN4=positions_BWS4.flatten(1, 2),
-        mask_BN=mask_BWS.flatten(1),
+        signal_BNV=torch.from_numpy(signal_BWSV).flatten(1, 2),
+        amplitude_BSP=torch.from_numpy(amplitude_BSP),
+        positions_BN4=torch.from_numpy(positions_BWS4).flatten(1, 2),
+        mask_BN=torch.from_numpy(mask_BWS).flatten(1),
         windows=windows,
         padded=min(counts) < places,
+        numbered=numbered,
     )
 
 

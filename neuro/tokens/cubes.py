@@ -85,6 +85,8 @@ class CubeTokens(RunTokens):
         origins_S3: first voxel of each cube.
         slot_M: where each in-mask voxel lies among the S * P voxels of the cubes.
         amplitude_SP: float32 relative log standard deviation, 0 outside the brain.
+
+    Its series are the in-mask voxels, in C order of the mask.
     """
 
     spec: VolumeSpec
@@ -111,19 +113,23 @@ class CubeTokens(RunTokens):
         inside[self.slot_M] = True
         return inside.reshape(self.amplitude_SP.shape)
 
-    def clip(self, start: int) -> Clip:
-        """The clip that begins with frame `start`: signal (W, S, V), frames of a token slowest."""
+    def series(self, start: int, stop: int) -> Floats:
+        """z-scores of the in-mask voxels, float32 (n, M)."""
+        return self.run.frames(start, stop)
+
+    def clip_of(self, series_LM: Floats) -> Clip:
+        """Frames (L, M) -> a clip: signal (W, S, V), frames of a token slowest."""
         frames, width = self.spec.frames, self.spec.window_frames
         places, parts = self.amplitude_SP.shape
         grid_LQ = np.zeros((frames, places * parts), dtype=np.float32)
-        grid_LQ[:, self.slot_M] = self.run.frames(start, start + frames)
+        grid_LQ[:, self.slot_M] = series_LM
         windows = frames // width
         cut_WFSP = grid_LQ.reshape(windows, width, places, parts)
         return Clip(
             signal_WSV=cut_WFSP.transpose(0, 2, 1, 3).reshape(windows, places, width * parts),
             amplitude_SP=self.amplitude_SP,
             centres_S3=self.centres_S3,
-            seconds_W=((np.arange(windows) + 0.5) * width * self.tr).astype(np.float32),
+            seconds_W=self.window_seconds(windows),
         )
 
     def untokenize(self, values: Floats) -> Floats:
@@ -150,8 +156,7 @@ class CubeTokens(RunTokens):
         return self._painted(frames_LQ.reshape(-1, places * parts))
 
     def _painted(self, values_LQ: Floats) -> Floats:
-        shape = self.run.mask_XYZ.shape
-        volume_XYZL = np.zeros((*shape, len(values_LQ)), dtype=np.float32)
+        volume_XYZL = np.zeros((*self.shape, len(values_LQ)), dtype=np.float32)
         volume_XYZL[self.run.mask_XYZ] = values_LQ[:, self.slot_M].T
         return volume_XYZL
 

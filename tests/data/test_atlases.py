@@ -360,3 +360,22 @@ def test_an_atlas_that_cannot_be_fetched_is_told(monkeypatch, no_memory_of_fetch
     monkeypatch.setattr(nilearn.datasets, "fetch_atlas_basc_multiscale_2015", unreachable)
     with pytest.raises(HubUnreachableError, match="or give the atlas' NIfTI file instead of its name"):
         load_atlas("basc197")
+
+
+def test_centres_lie_in_their_regions_nearest_to_the_centre_of_mass() -> None:
+    """A ring, whose centre of mass is outside, and two blocks, against a loop, on an oblique grid."""
+    labels = np.zeros((12, 12, 6), np.int32)
+    x, y = np.mgrid[:12, :12]
+    labels[..., 2][(np.hypot(x - 5, y - 5) > 2.5) & (np.hypot(x - 5, y - 5) < 4)] = 1
+    labels[1:3, 1:3, 4], labels[8:11, 8:11, 4] = 2, 2
+    labels[0, 11, 0] = 3
+    affine = np.array([[2, 0.5, 0, -9], [-0.5, 2, 0, 4], [0, 0, 3, -7], [0, 0, 0, 1.0]])
+    atlas = Atlas(name="a", labels_XYZ=labels, affine=affine, regions=("a", "b", "c"), values=(1, 2, 3))
+    found = atlas.centres()
+    assert found.shape == (3, 3)
+    for region, centre in enumerate(found, start=1):
+        mm = np.array([(affine @ [*ijk, 1])[:3] for ijk in np.argwhere(labels == region)])
+        distances = np.linalg.norm(mm - mm.mean(0), axis=1)
+        place = np.flatnonzero(np.linalg.norm(mm - centre, axis=1) < 1e-9)
+        assert len(place) == 1
+        assert distances[place[0]] == pytest.approx(distances.min())

@@ -10,8 +10,7 @@ import pytest
 from data.caches.cached_run import CachedRun
 from data.caches.precision import encoded
 from neuro.baselines import sphere_series
-from neuro.slices import slice_pictures
-from neuro.tokens import TubeletSpec, cubes
+from neuro.tokens import TubeletSpec, VolumeSpec, cubes, slice_pictures, untokenize
 
 
 @pytest.fixture
@@ -34,11 +33,18 @@ def pair(rng) -> tuple[CachedRun, CachedRun]:
     return small, replace(small, series_TV=small.frames(), scale_V=None)
 
 
-def test_tubelets(pair):
-    small, plain = (cubes(run, TubeletSpec(patch_mm=12, frames=10)) for run in pair)
-    assert small.signal_TNP.dtype == np.float16
-    np.testing.assert_array_equal(small.signal_TNP, plain.signal_TNP)
-    assert 1 < np.abs(small.signal_TNP).max() < 30  # codes go up to 127
+@pytest.mark.parametrize(
+    "spec", [TubeletSpec(patch_mm=12, frames=10, window=5), VolumeSpec(patch_mm=12, frames=10)]
+)
+def test_cubes(pair, spec):
+    small, plain = (cubes(run, spec) for run in pair)
+    clips = [cut.clip(3) for cut in (small, plain)]
+    assert clips[0].signal_WSV.dtype == np.float32
+    np.testing.assert_array_equal(clips[0].signal_WSV, clips[1].signal_WSV)
+    assert 1 < np.abs(clips[0].signal_WSV).max() < 30  # codes go up to 127
+    frames = untokenize(small, clips[0].signal_WSV)[pair[0].mask_XYZ]
+    np.testing.assert_array_equal(frames.T, pair[0].frames(3, 13))
+    np.testing.assert_array_equal(small.fluctuation[1], plain.fluctuation[1])
 
 
 def test_slices(pair):

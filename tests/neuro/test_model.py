@@ -1,122 +1,222 @@
-"""Position codes, readout and the whole model: places in mm, padding, votes."""
+"""The whole model: padding, order, other scanners, many clips, recorded attention, one program of it."""
 
 from __future__ import annotations
 
-import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.interpolate import RegularGridInterpolator
 
-from data.caches.cache import Cache
+from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
-from neuro.model import BrainTransformer
-from neuro.model.positions import position_codes
-from neuro.model.readout import HIGH_MM, LOW_MM, RegionalReadout
-from neuro.tokens import TokenBatch, TubeletSpec, collate, tubelets
+from neuro.model import BrainEncoder, BrainTransformer, ModelConfig, clip_logits, run_logit, run_votes
+from neuro.tokens import RunTokens, TubeletSpec, collate, cubes
 from vision.backbones import load_backbone
+from vision.explain.attention import AttentionRecorder
 
-from .conftest import TINY_BACKBONE
+from .made_batches import (
+    CLASS_TOKEN,
+    CLIP,
+    FEW,
+    LAYOUT,
+    made_batch,
+    made_encoder,
+    made_model,
+    stirred,
+)
+from .made_runs import affine_of, made_run
 
-SPEC = TubeletSpec(patch_mm=16, frames=10)
-
-
-@pytest.fixture(scope="module")
-def batch(cache: Cache) -> TokenBatch:
-    return collate([cubes(cache.run(i), SPEC) for i in range(3)], [0, 5, 9])
-
-
-@pytest.fixture
-def model(cache: Cache) -> BrainTransformer:
-    torch.manual_seed(0)
-    backbone = load_backbone(TINY_BACKBONE, shared=False)
-    model = BrainTransformer(backbone, patch_voxels=(2, 2, 2), frames=10).eval()
-    torch.nn.init.normal_(model.readout.field_1RZYX)
-    return model
+WAYS = [(p, a) for p in ("sincos", "rotary") for a in ("joint", "factorised")]
 
 
-def test_codes_depend_on_the_place_alone() -> None:
-    places = torch.tensor([[[10.0, -20.0, 30.0, 4.0], [0.0, 0.0, 0.0, 0.0]]])
-    codes = position_codes(places, 64)
-    torch.testing.assert_close(position_codes(places.flip(1), 64), codes.flip(1))
-    assert codes.shape == (1, 2, 64)
-    assert codes.abs().max() <= 1
-
-
-def test_codes_against_a_loop() -> None:
-    place = [12.0, -40.0, 7.0, 9.0]
-    lengths = [np.geomspace(20, 400, 3)] * 3 + [np.geomspace(4, 1200, 3)]
-    phases = [2 * math.pi * p / w for p, waves in zip(place, lengths, strict=True) for w in waves]
-    expected = [math.sin(x) for x in phases] + [math.cos(x) for x in phases] + [0.0, 0.0]
-    codes = position_codes(torch.tensor([[place]]), 26)
-    torch.testing.assert_close(codes[0, 0], torch.tensor(expected), atol=1e-4, rtol=0)
-
-
-def test_fields_are_interpolated_linearly_in_mm() -> None:
-    readout = RegionalReadout(8, rank=3)
-    torch.nn.init.normal_(readout.field_1RZYX)
-    field = readout.field_1RZYX.detach().numpy()[0]
-    axes = [
-        np.linspace(low, high, n) for low, high, n in zip(LOW_MM, HIGH_MM, field.shape[:0:-1], strict=True)
-    ]
-    places = np.random.default_rng(0).uniform(LOW_MM, HIGH_MM, (40, 3))
-    twin = np.stack([RegularGridInterpolator(axes, f.T)(places) for f in field], axis=1)
-    padded = torch.tensor(np.pad(places, ((0, 0), (0, 1))), dtype=torch.float32)[None]
-    torch.testing.assert_close(
-        readout.matter(padded)[0].detach(), torch.tensor(twin, dtype=torch.float32), atol=1e-4, rtol=1e-4
+@pytest.mark.parametrize(("positions", "attention"), WAYS)
+@pytest.mark.parametrize("name", FEW)
+def test_what_stands_in_the_padding_changes_nothing(name: str, positions: str, attention: str) -> None:
+    model = made_model(name, positions=positions, attention=attention)
+    batch = made_batch(hidden=(0, 2))
+    hidden = ~batch.mask_BN
+    other = replace(
+        batch,
+        signal_BNV=batch.signal_BNV.masked_fill(hidden[..., None], 9.0),
+        positions_BN4=batch.positions_BN4.masked_fill(hidden[..., None], -70.0),
     )
-
-
-def test_votes_and_bias_add_up_to_the_logit(model: BrainTransformer, batch: TokenBatch) -> None:
+    alone = replace(batch.rows(1, 2).at_places(torch.tensor([[0, 1, 2]])), padded=False)
     with torch.no_grad():
-        torch.testing.assert_close(model.votes(batch).sum(1) + model.readout.bias, model(batch))
+        expected = model(batch)
+        torch.testing.assert_close(model(other), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model(alone), expected[1:], atol=2e-5, rtol=1e-4)
 
 
-def test_padding_changes_nothing(model: BrainTransformer, batch: TokenBatch) -> None:
-    def pad(x: torch.Tensor) -> torch.Tensor:
-        filler = torch.full((x.shape[0], 7, *x.shape[2:]), 3.0).to(x.dtype)
-        return torch.cat([x, filler], dim=1)
-
-    padded = TokenBatch(
-        signal_BNV=pad(batch.signal_BNV),
-        amplitude_BNP=pad(batch.amplitude_BNP),
-        positions_BN4=pad(batch.positions_BN4),
-        mask_BN=torch.nn.functional.pad(batch.mask_BN, (0, 7)),
-    )
+@pytest.mark.parametrize(("positions", "attention"), WAYS)
+def test_the_order_of_places_does_not_matter(positions: str, attention: str) -> None:
+    model, batch = made_model(positions=positions, attention=attention), made_batch(hidden=(0, 2))
+    order = torch.tensor([[3, 1, 4, 0, 2]]).expand(2, -1)
     with torch.no_grad():
-        torch.testing.assert_close(model(padded), model(batch), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model(batch.at_places(order)), model(batch), atol=1e-5, rtol=1e-4)
 
 
-def test_the_order_of_tokens_does_not_matter(model: BrainTransformer, batch: TokenBatch) -> None:
-    shuffled = torch.randperm(batch.mask_BN.shape[1], generator=torch.Generator().manual_seed(0))
-    mixed = TokenBatch(**{name: value[:, shuffled] for name, value in vars(batch).items()})
+@pytest.mark.parametrize("change", ["signal_BNV", "amplitude_BSP", "positions_BN4"])
+@pytest.mark.parametrize(("positions", "attention"), WAYS)
+def test_signal_amplitude_and_place_reach_the_tokens(change: str, positions: str, attention: str) -> None:
+    encoder, batch = made_encoder(positions=positions, attention=attention), made_batch()
+    values = getattr(batch, change).clone()
+    values[:, 0] += 5
     with torch.no_grad():
-        torch.testing.assert_close(model(mixed), model(batch), atol=1e-5, rtol=1e-5)
+        moved = encoder(replace(batch, **{change: values})).tokens_BND - encoder(batch).tokens_BND
+    assert moved.abs().amax(dim=(1, 2)).min() > 1e-3
+    if attention == "joint":
+        assert moved[:, 4].abs().max() > 1e-5  # by way of attention
 
 
-def test_patch_embeddings_are_inflated_from_the_backbone(model: BrainTransformer) -> None:
-    """A cube of one value over space and time embeds as a grey picture of that value does."""
-    weight_DCpp, bias_D = model.backbone.patch_kernel
-    picture = weight_DCpp.sum((1, 2, 3)) * 0.7
-    torch.testing.assert_close(
-        model.embed_signal.embed_patches(torch.full((1, 1, 80), 0.7))[0, 0],
-        picture + bias_D,
-        atol=1e-5,
-        rtol=1e-4,
-    )
-    torch.testing.assert_close(
-        model.embed_amplitude.embed_patches(torch.full((1, 1, 8), 0.7))[0, 0], picture, atol=1e-5, rtol=1e-4
-    )
-
-
-def test_amplitude_reaches_the_logit(model: BrainTransformer, batch: TokenBatch) -> None:
-    lowered = replace(batch, amplitude_BNP=batch.amplitude_BNP - 1)
-    with torch.no_grad():
-        assert (model(lowered) - model(batch)).abs().min() > 1e-4
-
-
-def test_a_model_without_tokens_is_refused() -> None:
+@pytest.mark.parametrize("given", ["scratch:resnet18"])
+def test_a_model_without_tokens_is_refused(given: str) -> None:
     with pytest.raises(ParameterError, match="Vision Transformer that takes tokens"):
-        BrainTransformer(load_backbone("scratch:resnet18", shared=False), patch_voxels=(2, 2, 2), frames=4)
+        BrainTransformer(load_backbone(given, shared=False), LAYOUT)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"positions": "none"}, {"attention": "some"}, {"readout": "max"}, {"drop_path": 1.0}]
+)
+def test_configurations_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ParameterError):
+        ModelConfig(**wrong)  # type: ignore[arg-type]
+
+
+# The same brain by other scanners
+
+
+def scanned(finer: int, faster: int, beyond: int) -> CachedRun:
+    """One brain of 12^3 voxels of 4 mm and 8 frames of 2 s, each cut up, in a field wider on all sides."""
+    rng = np.random.default_rng(0)
+    whole = rng.standard_normal((8, 12, 12, 12)).astype(np.float16)
+    std = rng.uniform(1, 2, (12, 12, 12)).astype(np.float32)
+    for axis in (1, 2, 3):
+        whole, std = whole.repeat(finer, axis), std.repeat(finer, axis - 1)
+    whole = whole.repeat(faster, 0)
+    mask = np.zeros([12 * finer + 2 * beyond] * 3, dtype=bool)
+    mask[(slice(beyond, -beyond or None),) * 3] = True
+    voxel = 4 / finer
+    run = made_run(
+        mask, frames=8 * faster, affine=affine_of((voxel,) * 3, (voxel / 2 - beyond * voxel - 20,) * 3)
+    )
+    return replace(run, series_TV=whole.reshape(8 * faster, -1), std_V=std.ravel(), tr=2 / faster)
+
+
+@pytest.mark.parametrize(("positions", "attention"), WAYS)
+@pytest.mark.parametrize("other", [(2, 1, 0), (1, 2, 0), (1, 1, 2), (2, 2, 4)])
+def test_another_scanner_gives_the_same_tokens(
+    positions: str, attention: str, other: tuple[int, int, int]
+) -> None:
+    """Voxels of half the size, frames twice as often, a wider field: the same cubes of 8 mm over 8 s."""
+    name = "scratch:vit_tiny_patch16_224/embed_dim=32,depth=2,num_heads=4,patch_size=2,img_size=8"
+    backbone = stirred(load_backbone(name, device="cpu"))
+    results = []
+    for finer, faster, beyond in ((1, 1, 0), other):
+        spec = TubeletSpec(patch_mm=8, frames=8 * faster, window=4 * faster)
+        run = cubes(scanned(finer, faster, beyond), spec)
+        torch.manual_seed(0)
+        encoder = BrainEncoder(
+            backbone,
+            run.layout,
+            ModelConfig(positions=positions, attention=attention),  # type: ignore[arg-type]
+        )
+        with torch.no_grad():
+            results.append(encoder.eval()(collate(run.clips())).tokens_BND)
+    assert results[0].shape == (1, 2 * 6**3, 32)
+    torch.testing.assert_close(results[1], results[0], atol=1e-4, rtol=1e-3)
+
+
+# Runs
+
+
+def made_tokens(frames: int = 26) -> RunTokens:
+    mask = np.zeros((4, 4, 6), dtype=bool)
+    mask[1:, :3, 1:] = True
+    return cubes(made_run(mask, frames=frames), TubeletSpec(patch_mm=8, frames=4, window=2))
+
+
+@pytest.mark.parametrize("limit", [1, 30, 1 << 14])
+def test_a_run_is_the_mean_logit_of_its_clips_however_many_at_a_time(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neuro.model.run_reading.TOKENS_A_BATCH", limit)
+    model, run = made_model(), made_tokens()
+    sizes: list[int] = []
+    model.register_forward_pre_hook(lambda _, args: sizes.append(args[0].mask_BN.numel()))
+    logits = clip_logits(model, run)
+    assert sum(sizes) == 6 * len(run.centres_S3) * 2
+    assert max(sizes) <= max(limit, len(run.centres_S3) * 2)
+    with torch.no_grad():
+        expected = torch.cat([model(collate([run.clip(start)])) for start in range(0, 24, 4)])
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
+    assert run_logit(model, run) == pytest.approx(expected.mean().item(), abs=1e-5)
+    votes_S = run_votes(model, run)
+    assert votes_S.shape == (len(run.centres_S3),)
+    assert votes_S.std() > 1e-4
+    assert votes_S.sum().item() + model.readout.bias.item() == pytest.approx(run_logit(model, run), abs=1e-4)
+
+
+# Attention, recorded
+
+
+@pytest.mark.parametrize(("positions", "attention"), WAYS)
+@pytest.mark.parametrize("name", FEW)
+def test_attention_of_a_pass_can_be_recorded(name: str, positions: str, attention: str) -> None:
+    """The recorder outside, the rotary mode inside: what is noted has been turned."""
+    encoder = made_encoder(name, positions=positions, attention=attention)
+    batch = made_batch(hidden=(0, 2))
+    with torch.no_grad():
+        expected = encoder(batch)
+        with AttentionRecorder() as recorder:
+            got = encoder(batch)
+    torch.testing.assert_close(got.tokens_BND, expected.tokens_BND, atol=1e-5, rtol=1e-4)
+    shapes = [tuple(layer.weights_BHQK.shape) for layer in recorder.layers]
+    heads, prefix = encoder.backbone.num_heads, encoder.prefix
+    whole, within = prefix + 15, prefix + 5
+    assert shapes == (
+        [(2, heads, whole, whole)] * 2
+        if attention == "joint"
+        else [(2 * 5, heads, 3, 3), (2 * 3, heads, within, within)]
+    )
+    for layer in recorder.layers:
+        torch.testing.assert_close(layer.weights_BHQK.sum(-1), torch.ones(layer.weights_BHQK.shape[:3]))
+    last = (
+        recorder.layers[-1]
+        .weights_BHQK[-1, :, :, prefix:]
+        .reshape(heads, -1, 5 if attention != "joint" else 15)
+    )
+    hidden = ~batch.mask_BN[1].reshape(3, 5)
+    assert last[..., hidden[-1] if attention != "joint" else hidden.flatten()].eq(0).all()
+
+
+# One program
+
+
+@pytest.mark.parametrize(("positions", "attention"), WAYS)
+@pytest.mark.parametrize("name", [CLASS_TOKEN, CLIP])
+def test_the_whole_model_is_one_graph(name: str, positions: str, attention: str) -> None:
+    """Nothing in a pass waits for a tensor's value, or falls back to Python between two halves."""
+    torch._dynamo.reset()
+    model, batch = made_model(name, positions=positions, attention=attention), made_batch(hidden=(0, 2))
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(batch), model(batch), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("positions", ["sincos", "rotary"])
+def test_compiled_it_computes_and_learns_the_same(positions: str) -> None:
+    torch._dynamo.reset()
+    batch, results = made_batch(hidden=(0, 2)), []
+    for compiled in (False, True):
+        model = made_model(positions=positions).train()
+        run = torch.compile(model) if compiled else model
+        logits_B = run(batch)
+        logits_B.square().sum().backward()
+        results.append([logits_B.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-3)

@@ -10,15 +10,15 @@ import torch
 
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
-from neuro import slices
-from neuro.slices import SIDE, SLICES_PER_AXIS, slice_features, slice_logistic, slice_pictures
+from neuro.slices import slice_features, slice_logistic
 from neuro.study import SLICES, TRANSFORMER, StudyConfig, contenders
+from neuro.tokens import SliceSpec, slice_pictures
 from vision.backbones import Backbone, load_backbone
 
 from .conftest import TINY_BACKBONE
 
 PICTURES = f"{TINY_BACKBONE},img_size=64"
-COUNT = 3 * SLICES_PER_AXIS
+SIDE, COUNT = SliceSpec().side, SliceSpec().slices
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,9 @@ def test_shape_and_meaning_of_the_features(run: CachedRun, backbone: Backbone) -
 def test_how_many_frames_go_together_changes_nothing(
     run: CachedRun, backbone: Backbone, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = replace(run, series_TV=np.array(run.series_TV))  # not kept beside the run
     plain = slice_features(run, backbone)
-    monkeypatch.setattr(slices, "CHUNK", chunk)
+    monkeypatch.setattr("neuro.tokens.slice_features.CHUNK", chunk)
     np.testing.assert_allclose(slice_features(run, backbone), plain, atol=2e-3)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from data.errors import ParameterError
 from vision.backbones import Backbone, PatchEmbedNd, load_backbone
+from vision.backbones.trunk import Block
 
 TINY = "embed_dim=32,depth=2,num_heads=4,img_size=32"
 TIMM_NAMES = {
@@ -121,6 +122,37 @@ def test_positions_are_added_and_broadcast() -> None:
     backbone = load_backbone(TIMM_NAMES["class token"], device="cpu")
     tokens_BND, positions_1ND = torch.randn(2, 5, 32), torch.randn(1, 5, 32)
     assert torch.equal(backbone.embed(tokens_BND, positions_1ND), backbone.embed(tokens_BND + positions_1ND))
+
+
+def test_blocks_can_be_run_in_the_callers_way(timm_vit: Backbone) -> None:
+    """Each in its turn, by its number, with the padding's bias; what the caller makes of it goes on."""
+    tokens_BND = torch.randn(2, 5, timm_vit.embed_dim)
+    mask_BN = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    seen: list[int] = []
+
+    def as_it_is(
+        number: int, block: Block, tokens_BND: torch.Tensor, bias_B11N: torch.Tensor | None
+    ) -> torch.Tensor:
+        seen.append(number)
+        assert bias_B11N is not None
+        assert torch.equal(bias_B11N[:, 0, 0] == 0, mask_BN)
+        return block(tokens_BND, bias_B11N)
+
+    with torch.no_grad():
+        assert torch.equal(
+            timm_vit.embed(tokens_BND, mask_BN=mask_BN, around=as_it_is),
+            timm_vit.embed(tokens_BND, mask_BN=mask_BN),
+        )
+        assert seen == list(range(timm_vit.depth))
+        passed_by = timm_vit.embed(tokens_BND, around=lambda number, block, tokens, bias: tokens)
+        trunk = timm_vit._trunk
+        assert trunk is not None
+        assert torch.equal(passed_by, trunk.leave(trunk.enter(tokens_BND)))
+
+
+def test_depth_is_the_number_of_blocks(timm_vit: Backbone) -> None:
+    assert timm_vit.depth == 2
+    assert load_backbone("scratch:resnet18", device="cpu").depth == 0
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from data.errors import ParameterError, UnknownNameError
 from tests.vision.test_backbone_open_clip import TOWERS, VISION, build
 from vision.backbones import Backbone, load_backbone
+from vision.backbones.attention_calls import AttentionCall
 from vision.explain import METHODS, explain, methods_for
 from vision.explain.grad_cam import grad_cam
 from vision.explain.recording import SCALE, record
@@ -206,10 +208,10 @@ def test_attribution_is_what_a_patch_less_attended_to_costs() -> None:
             super().__init__()
             self.patch, self.factor = patch, factor
 
-        def _attend(self, query, key, value, bias, scale):  # type: ignore[no-untyped-def]
-            value = value.clone()
-            value[:, :, 1 + self.patch] *= self.factor
-            return super()._attend(query, key, value, bias, scale)
+        def attend(self, call: AttentionCall) -> torch.Tensor:
+            value_BHKD = call.value_BHKD.clone()
+            value_BHKD[:, :, 1 + self.patch] *= self.factor
+            return super().attend(replace(call, value_BHKD=value_BHKD))
 
     def score(patch: int, factor: float) -> float:
         with torch.no_grad(), Dimmed(patch, factor):

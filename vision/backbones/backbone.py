@@ -50,6 +50,7 @@ class Backbone(nn.Module, ABC):
         image_size: (height, width) in pixels that `preprocess` gives.
         patch_size: (height, width) of a patch in pixels; None without a trunk.
         num_heads: attention heads of the trunk; 0 without one.
+        depth: blocks of the trunk; 0 without one.
         preprocess: PIL.Image -> pixels (C, H, W), float32; `preprocess.describe()` says what it does.
         has_text: whether `encode_text` works.
         has_tokens: whether `embed` and what belongs to it work.
@@ -87,6 +88,11 @@ class Backbone(nn.Module, ABC):
     def num_heads(self) -> int:
         """Attention heads of a block of the trunk, 0 without a trunk."""
         return self._trunk.num_heads if self._trunk is not None else 0
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the trunk, 0 without a trunk."""
+        return len(self._trunk.blocks) if self._trunk is not None else 0
 
     @property
     def patch_size(self) -> tuple[int, int] | None:
