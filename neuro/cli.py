@@ -10,7 +10,10 @@ from neuro.commands.evaluate import evaluate
 from neuro.commands.export import export
 from neuro.commands.predict import predict
 from neuro.commands.prepare import prepare
+from neuro.commands.presets import presets
+from neuro.commands.pretrain import pretrain
 from neuro.commands.qc import qc
+from neuro.commands.scaling import scaling
 from neuro.commands.simulate import simulate
 from neuro.commands.train import train
 
@@ -20,7 +23,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (simulate, prepare, qc, evaluate, train, predict, export, demo):
+for command in (
+    simulate,
+    prepare,
+    qc,
+    evaluate,
+    train,
+    pretrain,
+    scaling,
+    presets,
+    predict,
+    export,
+    demo,
+):
     app.command()(command)
 
 

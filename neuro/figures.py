@@ -9,7 +9,8 @@ import numpy as np
 from neuro.evaluate import Evaluation, Outcome
 from neuro.picture import CONTROL, MUTED, PATIENT, data_uri, house_style
 
-COLOURS = ("#0b6e99", "#c8553d", "#6a994e", "#8a96a3", "#7b5ea7")  # told apart without colour vision too
+# Told apart without colour vision too; as many as a cohort with parcels beside its voxels has contenders.
+COLOURS = ("#0b6e99", "#c8553d", "#6a994e", "#8a96a3", "#7b5ea7", "#e0a526", "#14213d", "#4fb3de")
 
 
 def auc_forest(evaluation: Evaluation) -> str:

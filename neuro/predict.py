@@ -9,12 +9,14 @@ from pathlib import Path
 
 from data.caches.cached_run import CachedRun, open_run
 from data.caches.run_writing import write_run
-from data.errors import BadFileError, ParameterError
+from data.cleaning.as_given import AsGiven
+from data.errors import BadFileError, FingerprintMismatchError, ParameterError
+from data.parcels.atlases import Atlas, load_atlas
 from data.scans.bids import RunFiles, parse_entities
 from data.scans.bids_names import NATIVE
 from neuro.run_folder import TrainedRun
-from neuro.tokens import cubes
-from neuro.training.supervised import run_logit
+from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, VolumeSpec, cut_run
+from vision.backbones import load_backbone
 
 TR_TOLERANCE = 0.05
 
@@ -29,6 +31,7 @@ class Prediction:
         logit: its log odds, averaged over the clips of the run.
         clips: how many clips were averaged.
         recipe_identity: how the run was cleaned.
+        warnings: what speaks against believing it.
     """
 
     bold: Path
@@ -36,10 +39,16 @@ class Prediction:
     logit: float
     clips: int
     recipe_identity: str
+    warnings: tuple[str, ...] = ()
 
 
 def predict(
-    trained: TrainedRun, bold: str | Path, *, mask: str | Path | None, confounds: str | Path | None
+    trained: TrainedRun,
+    bold: str | Path,
+    *,
+    mask: str | Path | None,
+    confounds: str | Path | None,
+    atlas: str | Path | None = None,
 ) -> Prediction:
     """Clean a run as the training runs were, and classify it.
 
@@ -48,28 +57,82 @@ def predict(
         bold: preprocessed 4-D run in the space of the training runs.
         mask: its brain mask.
         confounds: its confounds table, if the recipe needs one.
+        atlas: file of the atlas that the model's regions are from, where it has no name.
 
     Raises:
         BadFileError: a file cannot be used.
-        ParameterError: the run's repetition time or voxels do not fit those of training.
+        ParameterError: the run's repetition time or voxels do not fit those of training, or the model was
+            trained on series that somebody else cleaned.
+        FingerprintMismatchError: the atlas, or the model that looks at slices, is not that of training.
     """
+    bold = Path(bold)
+    regions = _atlas(trained, atlas)
     with tempfile.TemporaryDirectory() as folder:
-        run = _clean(trained, Path(bold), mask, confounds, Path(folder))
-        _check_acquisition(run, trained, Path(bold))
-        tokens = cubes(run, trained.tubelet)
-        logit = run_logit(trained.classifier.model_, tokens)
+        run = _clean(trained, _files(trained, bold, mask, confounds), Path(folder), regions)
+        _check_acquisition(run, trained, bold)
+        tokens = _cut(run, trained)
+        logit = float(trained.classifier.decision_function([tokens])[0])
     return Prediction(
-        bold=Path(bold),
+        bold=bold,
         probability=1 / (1 + math.exp(-logit)),
         logit=logit,
         clips=len(tokens.clip_starts()),
         recipe_identity=trained.recipe.identity,
+        warnings=_warnings(trained, bold),
     )
 
 
-def _clean(
-    trained: TrainedRun, bold: Path, mask: str | Path | None, confounds: str | Path | None, folder: Path
-) -> CachedRun:
+def _warnings(trained: TrainedRun, bold: Path) -> tuple[str, ...]:
+    """Whether somebody of this name was trained on."""
+    name = parse_entities(bold.name)[0].get("sub")
+    known = {str(who) for who in (*trained.facts["participants"], *trained.facts["people"])}
+    if name is None or not {name, f"sub-{name}"} & known:
+        return ()
+    return (
+        f"sub-{name} is among the people that the model was trained on: if this is the same person, the"
+        " probability says nothing of how well it knows others",
+    )
+
+
+def _atlas(trained: TrainedRun, given: str | Path | None) -> Atlas | None:
+    """The atlas of training, where regions are the tokens."""
+    spec = trained.tokens
+    if isinstance(trained.recipe, AsGiven):
+        raise ParameterError(
+            "model",
+            must_be="trained on runs that were cleaned here, to clean a new one alike",
+            got=f"one of series as given ({trained.recipe.given})",
+        )
+    if not isinstance(spec, ParcelSpec):
+        return None
+    atlas = load_atlas(given if given is not None else spec.atlas)
+    if (atlas.name, atlas.digest) != (spec.atlas, trained.atlas_digest):
+        raise FingerprintMismatchError(
+            "atlas",
+            must_be=f"that of training, {spec.atlas} ({trained.atlas_digest})",
+            got=f"{atlas.name} ({atlas.digest})",
+            do="name its file with --atlas",
+        )
+    return atlas
+
+
+def _cut(run: CachedRun, trained: TrainedRun) -> RunTokens:
+    spec = trained.tokens
+    if not isinstance(spec, SliceSpec):
+        return cut_run(run, spec)
+    backbone = load_backbone(spec.backbone, device=trained.classifier.device)
+    if backbone.fingerprint != trained.slice_fingerprint:
+        raise FingerprintMismatchError(
+            "model that looks at slices",
+            must_be=trained.slice_fingerprint or "none",
+            got=backbone.fingerprint,
+        )
+    return cut_run(run, spec, backbone)
+
+
+def _files(
+    trained: TrainedRun, bold: Path, mask: str | Path | None, confounds: str | Path | None
+) -> RunFiles:
     if mask is None:
         raise BadFileError(
             "brain mask",
@@ -88,7 +151,7 @@ def _clean(
             do="give the run in that space",
             path=bold,
         )
-    files = RunFiles(
+    return RunFiles(
         # The space decides the grid that a recipe with voxel_mm resamples to.
         entities={"sub": "new"} | ({} if space == NATIVE else {"space": space}),
         bold=bold,
@@ -96,7 +159,10 @@ def _clean(
         confounds=Path(confounds) if confounds is not None else None,
         desc=named.get("desc", "preproc"),
     )
-    write_run(files, trained.recipe, folder / "run")
+
+
+def _clean(trained: TrainedRun, files: RunFiles, folder: Path, atlas: Atlas | None) -> CachedRun:
+    write_run(files, trained.recipe, folder / "run", [atlas] if atlas is not None else [])
     return open_run(folder / "run", "sub-new")
 
 
@@ -109,13 +175,15 @@ def _check_acquisition(run: CachedRun, trained: TrainedRun, bold: Path) -> None:
             do="resample the run in time, or train on runs like it",
             path=bold,
         )
-    wanted = trained.classifier.model_.encoder.layout.amplitude
-    cut = trained.tubelet.patch_voxels(run.affine)
-    if cut != wanted:
+    spec = trained.tokens
+    if not isinstance(spec, VolumeSpec):
+        return
+    wanted, found = trained.classifier.layout_.amplitude, spec.patch_voxels(run.affine)
+    if found != wanted:
         raise ParameterError(
-            f"voxels of a {trained.tubelet.patch_mm:g} mm cube",
+            f"voxels of a {spec.patch_mm:g} mm cube",
             must_be=f"{wanted} as in training",
-            got=f"{cut}",
+            got=f"{found}",
             do="resample the run to the training runs' voxel size",
             path=bold,
         )

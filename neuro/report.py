@@ -15,8 +15,15 @@ from data.caches.cache import Cache
 from data.writing import write_whole
 from neuro.evaluate import Evaluation, Outcome, results_table
 from neuro.figures import auc_forest, brain_map, roc_curves, score_strips
+from neuro.model import ModelConfig
 from neuro.study import SLICES, TRANSFORMER, StudyConfig
+from neuro.tokens import ParcelSpec, SliceSpec, TokenSpec, VolumeSpec
 
+METHODS = {
+    "lora": "low-rank updates of the trunk's blocks, embeddings and readout",
+    "linear": "the readout alone, on a frozen encoder",
+    "attentive": "a readout that attends, on a frozen encoder",
+}
 LIBRARIES = ("torch", "timm", "nilearn", "nibabel", "scikit-learn", "numpy")
 
 
@@ -28,7 +35,9 @@ class ReportInputs:
         cache: the prepared cohort.
         config: of the study.
         evaluation: its results; the Transformer is among them.
+        tokens: how the Transformer's runs were cut.
         votes: NIfTI image of the vote map, or None.
+        no_map: why there is none.
         planted: NIfTI image of the region where a simulation planted its effect, or None.
         command: what repeats it.
         remark: what a reader must know of the cohort before any figure.
@@ -38,7 +47,9 @@ class ReportInputs:
     cache: Cache
     config: StudyConfig
     evaluation: Evaluation
+    tokens: TokenSpec | None = None
     votes: Any | None = None
+    no_map: str = ""
     planted: Any | None = None
     command: str = ""
     remark: str = ""
@@ -166,11 +177,13 @@ def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("Cleaning", cache.identity),
     ]
     if in_focus(inputs.evaluation).name == TRANSFORMER:
-        found += _transformer(config)
+        found += _transformer(config, inputs.tokens or config.tokens)
     if any(o.name == SLICES for o in inputs.evaluation.outcomes):
         found.append(
             ("Frozen pictures", f"{config.slice_backbone} sees slices of the runs; nothing in it is trained")
         )
+    if inputs.no_map:
+        found.append(("Map of votes", f"none: {inputs.no_map}"))
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     found.append(("Versions", f"chiasm {version('chiasm')}, Python {platform.python_version()}, {versions}"))
     if inputs.command:
@@ -178,20 +191,38 @@ def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
     return found
 
 
-def _transformer(config: StudyConfig) -> list[tuple[str, str]]:
-    tubelet, training = config.tubelet, config.training
-    return [
-        ("Transformer", backbone_in_words(config.backbone)),
-        (
-            "Tokens",
-            f"cubes of {tubelet.patch_mm:g} mm over {tubelet.frames} frames; only those that touch the brain",
-        ),
+def _transformer(config: StudyConfig, tokens: TokenSpec) -> list[tuple[str, str]]:
+    model, training = config.model or ModelConfig(), config.training
+    optimizer = training.optimizer
+    start = f"{config.init_from}: an encoder trained before" if config.init_from else None
+    found = [
+        ("Transformer", start or backbone_in_words(model.backbone)),
+        ("Tokens", tokens_in_words(tokens)),
         (
             "Training",
             f"{training.epochs} epochs, batches of {training.batch_size}, AdamW at"
-            f" {training.learning_rate:g}, weight decay {training.weight_decay:g}, seed {config.seed}",
+            f" {optimizer.learning_rate:g}, weight decay {optimizer.weight_decay:g}, seed {config.seed}",
         ),
     ]
+    if training.adaptation.method != "full":
+        found.append(("What learned", METHODS[training.adaptation.method]))
+    return found
+
+
+def tokens_in_words(spec: TokenSpec) -> str:
+    """What a token is."""
+    if isinstance(spec, VolumeSpec):
+        return (
+            f"cubes of {spec.patch_mm:g} mm over {spec.window_frames} of {spec.frames} frames;"
+            f" {'the whole grid' if spec.whole_grid else 'only those that touch the brain'}"
+        )
+    if isinstance(spec, SliceSpec):
+        return f"{spec.slices} slices of {spec.frames} sampled frames through {spec.backbone}, frozen"
+    if isinstance(spec, ParcelSpec) and spec.profile:
+        return f"regions of {spec.atlas}, each its correlations with all regions over {spec.frames} frames"
+    if isinstance(spec, ParcelSpec):
+        return f"regions of {spec.atlas} over {spec.window_frames} of {spec.frames} frames"
+    return spec.kind
 
 
 def backbone_in_words(name: str) -> str:

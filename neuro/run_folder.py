@@ -1,34 +1,31 @@
 """What `neuro train` leaves and `neuro predict` needs: a folder with a trained model and all it was made by.
 
-RUN/run.json      what a reader wants to know: recipe, cut, training, people, labels, versions, losses
-RUN/backbone/     the trained trunk, as `local:RUN/backbone`
-RUN/brain.safetensors   patch embeddings, gains and readout
+RUN/run.json   recipe, acquisition, people and labels; written last: a run that has it is whole
+RUN/model/     the classifier (see `neuro.classifier_folder`), its trunk as `local:RUN/model/backbone`
+Files of the training (see `neuro.training.keeping`) may lie beside these.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from data.caches.cache import Cache
+from data.cleaning.as_given import recipe_of
 from data.cleaning.recipe import Recipe
-from data.errors import BadFileError
-from data.writing import whole_folder
+from data.errors import BadFileError, LeakError, ParameterError
+from data.writing import require_new_or_empty, write_whole
+from neuro.classifier_folder import FORMAT, in_a_line, load_classifier, save_classifier
 from neuro.classify import ParkinsonClassifier
-from neuro.model import BrainTransformer
-from neuro.tokens import TokenLayout, TubeletSpec
-from neuro.training.supervised import TrainingConfig
+from neuro.tokens import ParcelSpec, SliceSpec, TokenSpec
+from neuro.training.keeping import FILES
 from vision.backbones import load_backbone
-from vision.backbones.checkpoint import save_backbone
 from vision.backbones.registry import resolve_device
 
-FORMAT = 3
-SHARED_PART = "encoder.backbone."  # state of the trunk, which is saved in a folder of its own
+RUN, MODEL = FILES.finished, "model"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,38 +35,47 @@ class TrainedRun:
     Attributes:
         classifier: fitted.
         recipe: how runs must be cleaned.
-        tubelet: how runs must be cut.
+        tokens: how runs must be cut.
         tr: repetition time of the training runs, in seconds.
         space: of the training runs, or "native".
+        atlas_digest: of the atlas whose regions are the tokens; None for other kinds.
+        slice_fingerprint: of the model that looked at slices; None for other kinds.
         facts: the whole of run.json.
     """
 
     classifier: ParkinsonClassifier
     recipe: Recipe
-    tubelet: TubeletSpec
+    tokens: TokenSpec
     tr: float
     space: str
+    atlas_digest: str | None
+    slice_fingerprint: str | None
     facts: dict[str, Any]
 
 
-def save_run(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec, out: str | Path) -> Path:
-    """Write a fitted classifier into a new or empty folder, whole or not at all.
+def save_run(classifier: ParkinsonClassifier, cache: Cache, out: str | Path) -> Path:
+    """Write a fitted classifier, and what it was trained on, whole or not at all.
+
+    Args:
+        classifier: fitted to runs of `cache`.
+        cache: the cohort.
+        out: a new or empty folder, or that of this very training.
 
     Raises:
-        ParameterError: the folder holds something.
+        ParameterError: the folder holds something else, or a finished run.
     """
-    from safetensors.torch import save_file
-
-    with whole_folder(out) as draft:
-        model = classifier.model_
-        save_backbone(model.encoder.backbone, draft / "backbone")
-        own = {
-            k: v.cpu().contiguous() for k, v in model.state_dict().items() if not k.startswith(SHARED_PART)
-        }
-        save_file(own, draft / "brain.safetensors")
-        facts = _facts(classifier, cache, spec)
-        (draft / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return Path(out)
+    folder = Path(out)
+    if (folder / RUN).exists() or not (folder / FILES.begun).is_file():
+        require_new_or_empty(folder)
+    begun = folder.exists()
+    try:
+        shutil.rmtree(folder / MODEL, ignore_errors=True)  # of an end that was broken off
+        save_classifier(classifier, folder / MODEL)
+        write_whole(folder / RUN, json.dumps(_facts(classifier, cache), indent=1) + "\n")
+    except BaseException:
+        shutil.rmtree(folder / MODEL if begun else folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def load_run(path: str | Path, device: str = "auto") -> TrainedRun:
@@ -79,71 +85,87 @@ def load_run(path: str | Path, device: str = "auto") -> TrainedRun:
         BadFileError: the folder is no run, or a file of it is damaged.
         ParameterError: there is no such device.
     """
-    from safetensors import SafetensorError
-
     folder = Path(path)
     resolve_device(device)  # a wrong device is not the folder's fault
     try:
         return _load(folder, device)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        inner = error.got if isinstance(error, BadFileError | ParameterError) else in_a_line(error)
         raise BadFileError(
             "run",
             must_be="a folder that `neuro train` wrote",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            got=inner,
             do="name another, or train again",
             path=folder,
         ) from error
 
 
 def _load(folder: Path, device: str) -> TrainedRun:
-    from safetensors.torch import load_file
-
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
     if facts["format"] != FORMAT:
         raise ValueError(f"format {facts['format']}, of another version of Chiasm")
-    own = load_file(folder / "brain.safetensors")
-    spec = TubeletSpec(**facts["tubelet"])
-    layout = TokenLayout(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["layout"].items()})
-    backbone = load_backbone(f"local:{folder / 'backbone'}", device=device, shared=False)
-    model = BrainTransformer(backbone, layout)
-    own |= {SHARED_PART + key: value for key, value in backbone.state_dict().items()}
-    model.load_state_dict(own)
-    classifier = ParkinsonClassifier(
-        facts["backbone"], TrainingConfig(**facts["training"]), facts["seed"], device
-    )
-    classifier.model_ = model.to(backbone.device).eval()
-    negative, positive = facts["classes"]
-    classifier.classes_ = np.array([negative, positive])
-    classifier.losses_ = facts["losses"]
+    classifier = load_classifier(folder / MODEL, device)
     return TrainedRun(
         classifier=classifier,
-        recipe=Recipe(**facts["recipe"]),
-        tubelet=spec,
-        tr=facts["tr"],
+        recipe=recipe_of(facts["recipe"]),
+        tokens=classifier.spec_,
+        tr=float(facts["tr"]),
         space=facts["space"],
+        atlas_digest=facts["atlas_digest"],
+        slice_fingerprint=facts["slice_fingerprint"],
         facts=facts,
     )
 
 
-def _facts(classifier: ParkinsonClassifier, cache: Cache, spec: TubeletSpec) -> dict[str, Any]:
-    import timm
-
-    model = classifier.model_
+def _facts(classifier: ParkinsonClassifier, cache: Cache) -> dict[str, Any]:
+    spec = classifier.spec_
     return {
         "format": FORMAT,
-        "backbone": classifier.backbone,
-        "fingerprint": model.encoder.backbone.fingerprint,
-        "training": asdict(classifier.training or TrainingConfig()),
-        "seed": classifier.seed,
-        "classes": classifier.classes_.tolist(),
-        "losses": classifier.losses_,
+        "fingerprint": classifier.model_.encoder.backbone.fingerprint,
         "recipe": asdict(cache.recipe),
         "recipe_identity": cache.identity,
-        "tubelet": asdict(spec),
-        "layout": asdict(model.encoder.layout),
         "tr": float(cache.table["tr"].median()),
         "space": str(cache.table["space"].iloc[0]),  # a cohort has one
+        "atlas_digest": cache.parcels(0, spec.atlas).digest if isinstance(spec, ParcelSpec) else None,
+        "slice_fingerprint": load_backbone(spec.backbone).fingerprint
+        if isinstance(spec, SliceSpec)
+        else None,
+        "classes": classifier.classes_.tolist(),
         "participants": sorted(set(cache.table["participant_id"])),
         "people": sorted(set(cache.table["person"])),
-        "libraries": {"torch": torch.__version__, "timm": timm.__version__},
+        "scans": scans(cache),
     }
+
+
+def scans(cache: Cache) -> dict[str, list[float | None]]:
+    """Run -> what tells it from another of the same name: voxels, frames, and mean displacement if known."""
+    columns = cache.table[["run_id", "n_voxels", "n_frames", "fd_mean"]].to_numpy(object)
+    return {
+        str(run): [int(voxels), int(frames), None if fd != fd else round(float(fd), 6)]
+        for run, voxels, frames, fd in columns
+    }
+
+
+def assert_unseen(folder: str | Path, cache: Cache) -> None:
+    """Raise where an encoder to begin with has seen the labels of people of a cohort that it is tested on.
+
+    Pretraining sees no labels, and may have seen them.
+
+    Raises:
+        LeakError: `neuro train` made it, on runs of this cohort.
+    """
+    path = Path(folder) / RUN
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        known = facts.get("scans", {})
+    except (OSError, ValueError, AttributeError):  # what is wrong with the folder is told where it is loaded
+        return
+    seen = [run for run, scan in scans(cache).items() if known.get(run) == scan]
+    if seen:
+        raise LeakError(
+            "encoder to begin with",
+            must_be="trained on other people than those that it is tested on",
+            got=f"one trained on {len(seen)} of these runs ({', '.join(sorted(seen)[:3])}, …)",
+            do="pretrain without labels (neuro pretrain), or train on another cohort",
+            path=folder,
+        )

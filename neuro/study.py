@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
+from data.errors import ParameterError
 from data.splits.folds import Fold, subject_folds
 from neuro.baselines import connectivity_features, connectivity_svm, majority, parcel_connectivity
 from neuro.classify import ParkinsonClassifier
 from neuro.defaults import FOLDS
 from neuro.evaluate import Contender
 from neuro.harmonize import after_combat, sites_tell_labels, with_sites
-from neuro.model import DEFAULT_BACKBONE
+from neuro.model import ModelConfig
 from neuro.slices import slice_features, slice_logistic
-from neuro.tokens import RunTokens, TubeletSpec, cubes
-from neuro.training.supervised import TrainingConfig
+from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, TokenSpec, TubeletSpec, cut
+from neuro.training.config import TrainingConfig
 from vision.backbones import load_backbone
 
 COVARIATES = ("age", "sex")
@@ -36,35 +37,90 @@ class StudyConfig:
     """What to compare and how.
 
     Attributes:
-        backbone: model whose trunk and inflated patch embedding the Transformer is.
-        slice_backbone: model that looks at slices, frozen; None leaves that contender out.
-        tubelet: how runs are cut.
+        model: what the Transformer is like; None takes the defaults.
+        tokens: how runs are cut; where a cache holds parcel series alone, and these need voxels, the
+            Transformer sees parcels (see `tokens_for`).
         training: of the Transformer.
+        atlas: whose regions the Transformer sees, where it sees parcels; None for that of `tokens`, or the
+            cache's first.
+        init_from: folder of a pretrained or trained encoder that its training starts from.
+        slice_backbone: model that looks at slices, frozen; None leaves that contender out.
         folds: by person, stratified by label and site.
         seed: of folds and training.
         device: "auto" takes cuda, then mps, then cpu.
     """
 
-    backbone: str = DEFAULT_BACKBONE
-    slice_backbone: str | None = None
-    tubelet: TubeletSpec = field(default_factory=TubeletSpec)
+    model: ModelConfig | None = None
+    tokens: TokenSpec = field(default_factory=TubeletSpec)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    atlas: str | None = None
+    init_from: str | None = None
+    slice_backbone: str | None = None
     folds: int = FOLDS
     seed: int = 0
     device: str = "auto"
 
     def classifier(self) -> ParkinsonClassifier:
         """The Transformer, untrained."""
-        return ParkinsonClassifier(self.backbone, self.training, self.seed, self.device)
+        return ParkinsonClassifier(
+            model=self.model,
+            training=self.training,
+            init_from=self.init_from,
+            seed=self.seed,
+            device=self.device,
+        )
 
 
 def _untracked(items: Iterable[Item], _what: str, _total: int) -> Iterable[Item]:
     return items
 
 
-def cut_runs(cache: Cache, spec: TubeletSpec) -> list[RunTokens]:
-    """All runs of a cache as tubelets."""
-    return [cubes(run, spec) for run in cached_runs(cache)]
+def tokens_for(cache: Cache, spec: TokenSpec, atlas: str | None = None) -> TokenSpec:
+    """How the runs of a cache are cut: as `spec` says, where they can be.
+
+    Of runs without voxels, parcels become the tokens: each region's correlations with all regions, over as
+    many frames as the shortest run has.
+
+    Args:
+        cache: the prepared cohort.
+        spec: what is wanted.
+        atlas: whose regions to take, where parcels are the tokens; None for that of `spec`, or the cache's
+            first.
+
+    Raises:
+        ParameterError: the cache has no such atlas, or neither voxels nor an atlas that all runs have; or an
+            atlas was chosen, and the tokens are no parcels.
+    """
+    if isinstance(spec, ParcelSpec):
+        chosen = replace(spec, atlas=atlas or spec.atlas)
+    elif not has_voxels(cache):
+        if not cache.atlases:
+            raise ParameterError("cache", must_be="one with voxels, or an atlas of all runs", got="neither")
+        shortest = int(cache.table["n_frames"].min())
+        chosen = ParcelSpec(atlas=atlas or cache.atlases[0], frames=shortest, profile=True)
+    elif atlas is not None:
+        do = "take --preset parcels, too"
+        raise ParameterError("atlas", must_be="left out where tokens are no parcels", got=atlas, do=do)
+    else:
+        return spec
+    cache.parcels(0, chosen.atlas)  # which says what there is, where this is not
+    return chosen
+
+
+def cut_runs(
+    cache: Cache, spec: TokenSpec, track: Track[int] | None = None, device: str = "auto"
+) -> list[RunTokens]:
+    """All runs of a cache as tokens.
+
+    Args:
+        cache: the prepared cohort.
+        spec: how they are cut (see `tokens_for`).
+        track: wraps a loop over their numbers, for a progress bar: slices take their time.
+        device: of the model that looks at slices.
+    """
+    backbone = load_backbone(spec.backbone, device=device) if isinstance(spec, SliceSpec) else None
+    track = track or _untracked
+    return [cut(cache, i, spec, backbone) for i in track(range(len(cache)), "Tokens", len(cache))]
 
 
 def cached_runs(cache: Cache) -> Iterator[CachedRun]:
@@ -85,41 +141,45 @@ def study_folds(cache: Cache, config: StudyConfig) -> list[Fold]:
     )
 
 
-def contenders(cache: Cache, config: StudyConfig, track: Track[CachedRun] = _untracked) -> list[Contender]:
+def contenders(cache: Cache, config: StudyConfig, track: Track[Any] | None = None) -> list[Contender]:
     """The Transformer and what it must stand beside; features that need no labels are computed here.
 
-    A cache of parcel series alone has no voxels for the Transformer: the baselines are compared.
-
     Args:
-        cache: the prepared cohort.
+        cache: the prepared cohort; where it holds parcel series alone, all contenders look at those.
         config: what to compare.
         track: wraps a loop over runs (runs, what, how many), for a progress bar.
     """
+    track = track or _untracked
+    found = [_transformer(cache, config, track)]
+    if config.slice_backbone is not None and has_voxels(cache):
+        found.append(_slices(cache, config.slice_backbone, config.device, track))
+    for plain in [*_voxel_connectivity(cache, track), *_parcel_contenders(cache)]:
+        found += [plain, *_harmonized(cache, config, plain)]
+    return [*found, _majority(cache)]
+
+
+def _transformer(cache: Cache, config: StudyConfig, track: Track[Any]) -> Contender:
+    spec = tokens_for(cache, config.tokens, config.atlas)
+    runs = cut_runs(cache, spec, track, config.device)
+    note = f"{_start_in_words(config)}; {spec.kind} tokens"
+    return Contender(name=TRANSFORMER, estimator=config.classifier(), X=runs, note=note)
+
+
+def _slices(cache: Cache, name: str, device: str, track: Track[Any]) -> Contender:
+    backbone = load_backbone(name, device=device)
+    looked_at = track(cached_runs(cache), f"Slices through {name}", len(cache))
+    features = np.stack([slice_features(run, backbone) for run in looked_at])
+    note = f"slices through {name}, untouched; logistic regression"
+    return Contender(name=SLICES, estimator=slice_logistic(), X=features, note=note)
+
+
+def _voxel_connectivity(cache: Cache, track: Track[Any]) -> list[Contender]:
+    """Connectivity of spheres at published places, where there are voxels."""
     if not has_voxels(cache):
-        parcels = _parcel_contenders(cache)
-        harmonized = [also for plain in parcels for also in _harmonized(cache, config, plain)]
-        return [*parcels, *harmonized, _majority(cache)]
-    runs = cut_runs(cache, config.tubelet)
-    connectivity = connectivity_features(track(cached_runs(cache), "Connectivity", len(cache)))
-    found = [
-        Contender(name=TRANSFORMER, estimator=config.classifier(), X=runs, note=_backbone_note(config)),
-        Contender(
-            name="connectivity + SVM",
-            estimator=connectivity_svm(),
-            X=connectivity,
-            note="300 regions, correlations, linear",
-        ),
-        *_parcel_contenders(cache),
-        _majority(cache),
-    ]
-    found[2:2] = _harmonized(cache, config, found[1])
-    if config.slice_backbone is not None:
-        backbone = load_backbone(config.slice_backbone, device=config.device)
-        looked_at = track(cached_runs(cache), f"Slices through {config.slice_backbone}", len(cache))
-        features = np.stack([slice_features(run, backbone) for run in looked_at])
-        note = f"slices through {config.slice_backbone}, untouched; logistic regression"
-        found.insert(1, Contender(name=SLICES, estimator=slice_logistic(), X=features, note=note))
-    return found
+        return []
+    features = connectivity_features(track(cached_runs(cache), "Connectivity", len(cache)))
+    note = "300 regions, correlations, linear"
+    return [Contender(name="connectivity + SVM", estimator=connectivity_svm(), X=features, note=note)]
 
 
 def has_voxels(cache: Cache) -> bool:
@@ -166,7 +226,9 @@ def _harmonized(cache: Cache, config: StudyConfig, plain: Contender) -> list[Con
     ]
 
 
-def _backbone_note(config: StudyConfig) -> str:
-    if config.backbone.startswith("scratch:"):
-        return "small ViT, initialised from scratch; tubelet tokens"
-    return f"{config.backbone}, fine-tuned; tubelet tokens"
+def _start_in_words(config: StudyConfig) -> str:
+    """What the Transformer begins with."""
+    if config.init_from is not None:
+        return f"started from {config.init_from}"
+    name = (config.model or ModelConfig()).backbone
+    return "small ViT, initialised from scratch" if name.startswith("scratch:") else f"{name}, fine-tuned"

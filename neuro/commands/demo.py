@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuro.commands.options import BackboneName, Device, Out, Seed, study_config
+from neuro.commands.options import BackboneName, Device, Out, Seed, chosen_preset, study_config
 from neuro.defaults import DEMO_EFFECT, DEMO_SUBJECTS
 
 
@@ -28,7 +28,8 @@ def demo(
     from neuro.demo import SLICE_MODEL
     from neuro.demo import run as run_demo
 
-    config = study_config(backbone, SLICE_MODEL, seed=seed, device=device)
+    preset = chosen_preset(backbone=backbone)
+    config = study_config(preset, slice_backbone=SLICE_MODEL, seed=seed, device=device)
     result = run_demo(out, subjects=subjects, effect=effect, seed=seed, config=config)
     show_results(result.evaluation, Console())
     print(f"report: {result.report}")

@@ -9,19 +9,37 @@ from typing import Annotated
 
 import typer
 
-from neuro.commands.options import BackboneName, CacheFolder, Device, Epochs, Out, Seed, study_config
-from neuro.defaults import EPOCHS, FOLDS
+from neuro.commands.options import (
+    BackboneName,
+    CacheFolder,
+    Changes,
+    Device,
+    Epochs,
+    InitFrom,
+    Out,
+    PresetName,
+    Seed,
+    chosen_preset,
+    study_config,
+)
+from neuro.defaults import FOLDS, PRESETS
 
 
 def evaluate(
     cache: CacheFolder,
     out: Out,
+    preset: PresetName = PRESETS[0],
+    changes: Changes = None,
+    init_from: InitFrom = None,
     backbone: BackboneName = None,
+    epochs: Epochs = None,
+    atlas: Annotated[
+        str | None, typer.Option(help="Atlas of the cache whose regions the Transformer sees, as parcels.")
+    ] = None,
     slices: Annotated[
         str | None, typer.Option(help="Also let this model look at slices, frozen, e.g. embedded:lite.")
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds, by person.")] = FOLDS,
-    epochs: Epochs = EPOCHS,
     seed: Seed = 0,
     device: Device = "auto",
     truth: Annotated[
@@ -35,7 +53,15 @@ def evaluate(
     from neuro.conduct import conduct
     from neuro.console import show_results
 
-    config = study_config(backbone, slices, epochs=epochs, folds=folds, seed=seed, device=device)
+    config = study_config(
+        chosen_preset(preset, changes, backbone=backbone, epochs=epochs),
+        atlas=atlas,
+        init_from=str(init_from) if init_from is not None else None,
+        slice_backbone=slices,
+        folds=folds,
+        seed=seed,
+        device=device,
+    )
     command = shlex.join(["neuro", *sys.argv[1:]])
     evaluation = conduct(Cache.open(cache), config, out, planted=truth, command=command)
     show_results(evaluation, Console())

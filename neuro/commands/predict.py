@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,9 @@ def predict(
     bold: Annotated[Path, typer.Argument(help="A preprocessed 4-D run.")],
     mask: Annotated[Path | None, typer.Option(help="Its brain mask.")] = None,
     confounds: Annotated[Path | None, typer.Option(help="Its confounds table.")] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="File of the atlas that the model's regions are from.")
+    ] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
@@ -23,7 +27,9 @@ def predict(
     from neuro.predict import predict as predict_run
     from neuro.run_folder import load_run
 
-    found = predict_run(load_run(trained, device), bold, mask=mask, confounds=confounds)
+    found = predict_run(load_run(trained, device), bold, mask=mask, confounds=confounds, atlas=atlas)
+    for warning in found.warnings:
+        print(f"warning: {warning}.", file=sys.stderr)
     if as_json:
         print(json.dumps({**vars(found), "bold": str(found.bold)}))
         return

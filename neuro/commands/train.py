@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from neuro.commands.options import BackboneName, CacheFolder, Device, Epochs, Out, Seed, study_config
-from neuro.defaults import EPOCHS
+from typing import Annotated
+
+import typer
+
+from neuro.commands.options import (
+    BackboneName,
+    CacheFolder,
+    Changes,
+    Device,
+    Epochs,
+    InitFrom,
+    Out,
+    PresetName,
+    Seed,
+    chosen_preset,
+    study_config,
+)
+from neuro.defaults import PRESETS
 
 
 def train(
     cache: CacheFolder,
     out: Out,
+    preset: PresetName = PRESETS[0],
+    changes: Changes = None,
+    init_from: InitFrom = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the interrupted run in --out, with the same options.")
+    ] = False,
     backbone: BackboneName = None,
-    epochs: Epochs = EPOCHS,
+    epochs: Epochs = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Train the brain Transformer on a whole cohort, for `neuro predict`."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Train the brain Transformer on a whole cohort, for `neuro predict`.
 
-    from data.caches.cache import Cache
-    from data.writing import require_new_or_empty
-    from neuro.run_folder import save_run
-    from neuro.study import cut_runs, labels_and_people
+    With several processes: torchrun --nproc-per-node 4 -m neuro train …
+    """
+    from neuro.train_run import open_training
+    from neuro.training_bar import training_bar
+    from vision.training.interruption import StoppedError
+    from vision.training.ranks import is_first, own_device
 
-    config = study_config(backbone, None, epochs=epochs, seed=seed, device=device)
-    require_new_or_empty(out)
-    cohort = Cache.open(cache)
-    labels, people = labels_and_people(cohort)
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("Training", total=epochs)
-        classifier = config.classifier().fit(
-            cut_runs(cohort, config.tubelet),
-            labels,
-            groups=people,
-            on_epoch=lambda number, loss: progress.update(
-                bar, completed=number + 1, description=f"Training, loss {loss:.3f}"
-            ),
-        )
-    save_run(classifier, cohort, config.tubelet, out)
-    print(f"trained on {len(cohort)} runs, final loss {classifier.losses_[-1]:.3f}; saved in {out}")
-    print("This loss is of the training runs: `neuro evaluate` says how well unseen people are told apart.")
+    chosen = chosen_preset(preset, changes, backbone=backbone, epochs=epochs, init_from=init_from)
+    start = None if init_from is None else str(init_from)
+    config = study_config(chosen, init_from=start, seed=seed, device=own_device(device))
+    training = open_training(cache, out, config, resume=resume)
+    try:
+        with training_bar(shown=is_first()) as listeners:
+            losses = training.run(listeners)
+    except StoppedError as stopped:
+        if is_first():
+            print(stopped)
+        raise SystemExit(stopped.exit_code) from None
+    if is_first():
+        print(f"trained on {len(training.cache)} runs, final loss {losses[-1]:.3f}; saved in {out}")
+        print("This loss is of those runs: `neuro evaluate` says how well unseen people are told apart.")

@@ -11,8 +11,8 @@ from torch import nn
 from data.errors import ParameterError
 
 # Parts of dotted names in our, timm's and open_clip's models.
-PATCHES = {"patch_embed", "embed_signal", "embed_amplitude", "gains", "conv1"}
-PLACES = {"pos_embed", "positional_embedding"}
+PATCHES = {"patch_embed", "embedding", "conv1"}
+PLACES = {"pos_embed", "positional_embedding", "position_gain"}
 EXTRA_TOKENS = {"cls_token", "reg_token", "mask_token", "class_embedding"}
 HEADS = {"head", "fc_norm", "readout", "decoder"}
 EMBEDDINGS = PATCHES | PLACES | EXTRA_TOKENS | HEADS

@@ -1,102 +1,156 @@
-"""Fit a brain Transformer to labelled runs: random clips, AdamW, one cycle of the learning rate."""
+"""Fit a brain Transformer to labelled runs: random clips, classes that weigh equally, one part of it or all.
+
+Letters: B clips.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional as F
 
 from data.errors import ParameterError
-from neuro.defaults import EPOCHS
-from neuro.model import BrainTransformer
-from neuro.tokens import RunTokens, collate
+from neuro.model import BrainTransformer, run_logit
+from neuro.model.encoder import BrainEncoder
+from neuro.tokens import RunTokens
+from neuro.training.clips import LabelledBatch, LabelledClips
+from neuro.training.config import FROZEN, Adaptation, TrainingConfig
+from neuro.training.examples import Examples
+from neuro.training.frozen import FrozenBatch, FrozenClips, FrozenReadout
+from neuro.training.held_out import Who, held_out
+from neuro.training.keeping import Keep
+from neuro.training.loop import Listeners, fit
+from vision.adapt import add_lora, class_weights, merge_lora, picture_tower
+from vision.training.run_folder import Progress
+
+Labels = NDArray[np.int64]
+
+__all__ = ["Classification", "TrainingConfig", "train"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How to train.
+class Classification(nn.Module):
+    """`LabelledBatch` -> loss of each clip (B,): binary cross-entropy, on soft targets where clips are mixed.
 
-    Attributes:
-        epochs: passes over the runs; each pass sees one random clip of every run.
-        batch_size: clips a step.
-        learning_rate: highest rate of the cycle.
-        weight_decay: of AdamW.
-        clip_norm: largest norm of the gradient.
+    Args:
+        model: batch -> logits (B,).
+        positive_weight: how much a positive counts, of a negative's 1.
     """
 
-    epochs: int = EPOCHS
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    clip_norm: float = 1.0
+    def __init__(self, model: nn.Module, positive_weight: float):
+        super().__init__()
+        self.model = model
+        self.positive_weight = positive_weight
 
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(name, must_be="positive", got=getattr(self, name))
-        if self.weight_decay < 0:
-            raise ParameterError("weight_decay", must_be="0 or more", got=self.weight_decay)
+    def train(self, mode: bool = True) -> Self:
+        """As ever, but what is frozen drops nothing."""
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, BrainEncoder) and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
+        return self
+
+    def forward(self, batch: LabelledBatch | FrozenBatch) -> torch.Tensor:
+        """Losses (B,), in float32 whatever the model computes in."""
+        logits_B = self.model(batch.tokens).float()
+        weight = torch.full_like(logits_B, self.positive_weight)
+        return F.binary_cross_entropy_with_logits(
+            logits_B, batch.target_B, pos_weight=weight, reduction="none"
+        )
 
 
 def train(
     model: BrainTransformer,
     runs: Sequence[RunTokens],
-    labels: np.ndarray,
+    labels: Labels,
     config: TrainingConfig,
     *,
     seed: int,
-    on_epoch: Callable[[int, float], None] | None = None,
-) -> list[float]:
-    """Train in place; the mean loss of each epoch comes back.
+    who: Who | None = None,
+    keep: Keep | None = None,
+    listeners: Listeners | None = None,
+) -> Progress:
+    """Train in place; classes weigh equally, whatever their counts.
 
-    Classes weigh equally, whatever their counts. `on_epoch(number, loss)` is called after each pass.
+    Args:
+        model: on the device to train on; afterwards a plain model in evaluation mode.
+        runs: all cut alike.
+        labels: 0 or 1, one a run.
+        config: how.
+        seed: of order, clips, augmentation, and of who is held out to watch.
+        who: the person and site of each run; needed where some are held out.
+        keep: where to keep the training, and whether to resume it.
+        listeners: who is told of steps and epochs.
+
+    Returns:
+        Losses of steps and epochs, and the best epoch.
+
+    Raises:
+        ParameterError: too few people to hold some out, a method that the readout does not fit, or what `fit`
+            refuses.
+        StoppedError: a signal asked for it; the run is saved.
     """
-    device = next(model.parameters()).device
-    rng = np.random.default_rng(seed)
-    steps = config.epochs * -(-len(runs) // config.batch_size)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
-    positive_weight = torch.tensor(float((labels == 0).sum() / max((labels == 1).sum(), 1)), device=device)
-    losses = []
-    model.train()
-    for epoch in range(config.epochs):
-        total = 0.0
-        order = rng.permutation(len(runs))
-        for chosen in np.array_split(order, -(-len(runs) // config.batch_size)):
-            loss = _step(model, [runs[i] for i in chosen], labels[chosen], positive_weight, rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            cycle.step()
-            total += float(loss.detach()) * len(chosen)
-        losses.append(total / len(runs))
-        if on_epoch is not None:
-            on_epoch(epoch, losses[-1])
-    model.eval()
-    return losses
+    trained, watched = np.arange(len(runs)), np.arange(0)
+    if config.validation_share:
+        trained, watched = held_out(labels, who, config.validation_share, seed=seed)
+    weight = _positive_weight(labels[trained])
+    shown = [runs[int(i)] for i in trained]
+    with _learning(model, config.adaptation, seed):
+        clips = LabelledClips(runs=shown, labels=labels[trained], config=config, seed=seed)
+        whole: nn.Module = model
+        examples: Examples = clips
+        if config.adaptation.method in FROZEN and clips.are_plain:
+            examples, whole = FrozenClips.of(model, clips), FrozenReadout(model)
+        objective = Classification(whole, weight)
+
+        def validate() -> float:
+            logits = torch.tensor([run_logit(model, runs[int(i)]) for i in watched])
+            truth = torch.tensor(labels[watched], dtype=logits.dtype)
+            return float(F.binary_cross_entropy_with_logits(logits, truth, pos_weight=torch.tensor(weight)))
+
+        return fit(
+            objective,
+            examples,
+            config,
+            seed=seed,
+            keep=keep,
+            validate=validate if len(watched) else None,
+            listeners=listeners,
+        )
 
 
-def _step(
-    model: BrainTransformer,
-    runs: list[RunTokens],
-    labels: np.ndarray,
-    positive_weight: torch.Tensor,
-    rng: np.random.Generator,
-) -> torch.Tensor:
-    batch = collate([run.clip(int(rng.integers(0, run.last_start() + 1))) for run in runs])
-    batch = batch.to(positive_weight.device)
-    target_B = torch.as_tensor(labels, dtype=torch.float32, device=positive_weight.device)
-    return F.binary_cross_entropy_with_logits(model(batch), target_B, pos_weight=positive_weight)
+def _positive_weight(labels: Labels) -> float:
+    negative, positive = class_weights(torch.from_numpy(np.asarray(labels, dtype=np.int64)), 2).tolist()
+    return positive / negative if positive and negative else 1.0
 
 
-@torch.inference_mode()
-def run_logit(model: BrainTransformer, run: RunTokens) -> float:
-    """The mean logit over the consecutive clips that cover a run."""
-    device = next(model.parameters()).device
-    return float(model(collate(run.clips()).to(device)).mean())
+@contextmanager
+def _learning(model: BrainTransformer, adaptation: Adaptation, seed: int) -> Iterator[None]:
+    """Inside, only what the method names requires a gradient; afterwards the model is a plain one.
+
+    Raises:
+        ParameterError: the method wants another readout, or blocks that the trunk has not.
+    """
+    attends = model.encoder.config.readout == "attention"
+    if adaptation.method in FROZEN and attends != (adaptation.method == "attentive"):
+        wanted = "attention" if adaptation.method == "attentive" else "regions, class or mean"
+        raise ParameterError(
+            "readout",
+            must_be=f"{wanted} for the method {adaptation.method}",
+            got=model.encoder.config.readout,
+        )
+    if adaptation.method in FROZEN:
+        model.encoder.requires_grad_(False)
+    elif adaptation.method == "lora":
+        model.encoder.backbone.requires_grad_(False)
+        add_lora(picture_tower(model.encoder.backbone), adaptation.lora, seed=seed)
+    try:
+        yield
+    finally:
+        merge_lora(model)
+        model.requires_grad_(True)

@@ -11,10 +11,11 @@ from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
 from neuro.classify import ParkinsonClassifier
+from neuro.model import ModelConfig
 from neuro.run_folder import save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import RunTokens
-from neuro.training.supervised import TrainingConfig
+from neuro.training.config import OptimizerConfig, TrainingConfig
 
 TINY_BACKBONE = "scratch:vit_tiny_patch16_224/embed_dim=16,depth=1,num_heads=2"
 
@@ -34,8 +35,8 @@ def cache(derivative: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
 @pytest.fixture(scope="session")
 def study() -> StudyConfig:
     return StudyConfig(
-        backbone=TINY_BACKBONE,
-        training=TrainingConfig(epochs=2, learning_rate=1e-2),
+        model=ModelConfig(backbone=TINY_BACKBONE),
+        training=TrainingConfig(epochs=2, optimizer=OptimizerConfig(learning_rate=1e-2)),
         folds=2,
         device="cpu",
     )
@@ -43,7 +44,7 @@ def study() -> StudyConfig:
 
 @pytest.fixture(scope="session")
 def tokens(cache: Cache, study: StudyConfig) -> list[RunTokens]:
-    return cut_runs(cache, study.tubelet)
+    return cut_runs(cache, study.tokens)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +53,5 @@ def fitted(cache: Cache, study: StudyConfig, tokens: list[RunTokens]) -> Parkins
 
 
 @pytest.fixture(scope="session")
-def run_folder(
-    fitted: ParkinsonClassifier, cache: Cache, study: StudyConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    return save_run(fitted, cache, study.tubelet, tmp_path_factory.mktemp("trained") / "run")
+def run_folder(fitted: ParkinsonClassifier, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_run(fitted, cache, tmp_path_factory.mktemp("trained") / "run")

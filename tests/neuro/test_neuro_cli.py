@@ -63,7 +63,10 @@ def test_every_command_is_documented() -> None:
     text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     section = text.partition("\n## neuro\n")[2].partition("\n## ")[0]
     names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
-    assert sorted(names) == ["demo", "evaluate", "export", "predict", "prepare", "qc", "simulate", "train"]
+    assert sorted(names) == [
+        *("demo", "evaluate", "export", "predict", "prepare", "presets", "pretrain", "qc", "scaling"),
+        *("simulate", "train"),
+    ]
     for name in names:
         part = section.partition(f"### neuro {name}\n\n")[2].partition("\n### ")[0]
         example = part.partition("\n\n")[0]  # the indented lines that come first
@@ -117,7 +120,7 @@ def test_train_refuses(neuro: Neuro, cache: Cache, tmp_path: Path) -> None:
         "folder to write must be new or empty",
     )
     refused(neuro("train", tmp_path / "full", *new), "cache must be a finished cache", "got no cache")
-    refused(neuro("train", cache.root, *new, "--epochs", 0), "epochs must be positive, got 0")
+    refused(neuro("train", cache.root, *new, "--epochs", 0), "epochs must be a positive integer, got 0")
     refused(neuro("train", cache.root, *new, "--device", "abacus"), "device must be", "got 'abacus'")
     refused(neuro("train", cache.root, *new, "--backbone", "scratch:resnet18"), "that takes tokens")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "mine"]
@@ -127,6 +130,12 @@ def test_evaluate_refuses(neuro: Neuro, cache: Cache, tmp_path: Path) -> None:
     new = ("--out", tmp_path / "new", "--backbone", TINY_BACKBONE, "--epochs", 1)
     refused(neuro("evaluate", tmp_path, *new), "cache must be a finished cache")
     refused(neuro("evaluate", cache.root, *new, "--folds", 7), "n_splits must be no larger than the number")
+    refused(
+        neuro("evaluate", cache.root, *new, "--preset", "smal"), "preset must be one of small", "did you mean"
+    )
+    refused(neuro("evaluate", cache.root, *new, "--set", "training.epoch=3"), "training.epoch must be one of")
+    refused(neuro("evaluate", cache.root, *new, "--preset", "parcels"), "atlas must be", "got aal")
+    refused(neuro("evaluate", cache.root, *new, "--atlas", "aal"), "where tokens are no parcels, got aal")
     refused(
         neuro("evaluate", cache.root, *new, "--truth", tmp_path / "no.nii.gz"),
         f"{tmp_path / 'no.nii.gz'}: image must be a file, got nothing there",
@@ -159,7 +168,10 @@ def test_predict_in_words_and_in_json(neuro: Neuro, run_folder: Path, cache: Cac
     arguments = ("predict", run_folder, row["bold"], "--mask", row["mask"], "--confounds", row["confounds"])
     words = neuro(*arguments)
     found = json.loads(neuro(*arguments, "--json").out)
-    assert set(found) == {"bold", "probability", "logit", "clips", "recipe_identity"}
+    assert set(found) == {"bold", "probability", "logit", "clips", "recipe_identity", "warnings"}
+    (warning,) = found["warnings"]
+    assert warning.startswith(f"{row['participant_id']} is among the people that the model was trained on")
+    assert words.err.splitlines()[-1] == f"warning: {warning}."
     assert found["bold"] == row["bold"]
     assert found["recipe_identity"] == cache.identity
     assert words.out.splitlines() == [

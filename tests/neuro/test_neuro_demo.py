@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data.caches.cache import Cache
-from data.errors import ParameterError
+from data.caches.cache import Cache, prepare
+from data.cohorts.cohort import Cohort
+from data.errors import LeakError, ParameterError
 from data.simulation.cohort import SimulationSpec
 from neuro import demo
 from neuro.conduct import conduct
 from neuro.console import show_results
 from neuro.study import StudyConfig
-from neuro.training.supervised import TrainingConfig
+from neuro.tokens import ParcelSpec
+from neuro.training.config import TrainingConfig
 
 
 @pytest.fixture
@@ -90,6 +92,9 @@ def test_an_evaluation_is_the_same_twice_and_replaces_the_earlier_one(
     assert content["recipe_identity"] == cache.identity
     assert content["runs"] == cache.table["run_id"].tolist()
     assert content["config"]["folds"] == 2
+    assert content["config"]["tokens"]["kind"] == "tubelet"
+    assert content["config"]["model"]["readout"] == "regions"
+    assert content["map"] == "votes.nii.gz"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "report.html",
         "results.json",
@@ -98,7 +103,11 @@ def test_an_evaluation_is_the_same_twice_and_replaces_the_earlier_one(
 
 
 def test_a_map_that_no_longer_holds_is_not_left_behind(
-    cache: Cache, study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Cache,
+    study: StudyConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Runs on several grids have no common map: an earlier one must not stand beside the new figures."""
 
@@ -109,4 +118,39 @@ def test_a_map_that_no_longer_holds_is_not_left_behind(
     monkeypatch.setattr("neuro.conduct.vote_map", refuse)
     conduct(cache, study, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.json"]
-    assert "Where the difference was read" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Where the difference was read" not in page
+    assert "none: runs must be on one grid, got several grids" in page
+    assert json.loads((tmp_path / "results.json").read_text())["map"].endswith("got several grids")
+    assert "no map of votes: runs must be on one grid, got several grids" in capsys.readouterr().err
+
+
+def test_parcels_beside_voxels_can_be_what_the_transformer_sees(
+    cache: Cache, study: StudyConfig, derivative: Path, tmp_path: Path
+) -> None:
+    recipe = cache.recipe
+    both = prepare(
+        Cohort.from_derivatives(derivative), recipe, tmp_path / "cache", progress=False, atlases=["aal"]
+    )
+    tokens = ParcelSpec(atlas="aal", frames=20, window=10)
+    evaluation = conduct(both, replace(study, tokens=tokens), tmp_path / "out")
+    assert evaluation.outcomes[0].note == "small ViT, initialised from scratch; parcel tokens"
+    names = [o.name for o in evaluation.outcomes]
+    assert names[:2] == ["brain Transformer", "connectivity + SVM"]
+    assert "connectivity of aal + SVM" in names
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "regions of aal over 10 of 20 frames" in page
+
+
+def test_an_encoder_that_was_trained_on_these_people_is_a_leak(
+    cache: Cache, study: StudyConfig, run_folder: Path, tmp_path: Path
+) -> None:
+    begun = replace(study, init_from=str(run_folder))
+    with pytest.raises(LeakError, match=r"got one trained on 12 of these runs \(sub-001_task-rest, "):
+        conduct(cache, begun, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    # People of another cohort may have the same names.
+    others = replace(cache, table=cache.table.assign(fd_mean=cache.table["fd_mean"] + 0.01))
+    evaluation = conduct(others, begun, tmp_path / "out")
+    assert evaluation.outcomes[0].note == f"started from {run_folder}; tubelet tokens"
+    assert f"{run_folder}: an encoder trained before" in (tmp_path / "out/report.html").read_text()

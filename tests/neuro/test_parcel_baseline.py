@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from data.parcels.series import Parcels
 from neuro.baselines import correlations, parcel_connectivity
 from neuro.conduct import conduct
 from neuro.report import verdict
-from neuro.study import TRANSFORMER, StudyConfig, contenders, cut_runs, has_voxels
+from neuro.study import TRANSFORMER, StudyConfig, contenders, cut_runs, has_voxels, tokens_for
+from neuro.tokens import ParcelSpec, TubeletSpec
 
 PEOPLE, T, R = 12, 60, 5
 
@@ -77,20 +80,40 @@ def test_runs_of_different_atlases_under_one_name_are_not_mixed(published: Cache
         parcel_connectivity(published, "aal")
 
 
-def test_a_cache_without_voxels_has_the_baselines_alone(published: Cache) -> None:
+def test_in_a_cache_without_voxels_all_look_at_parcels(published: Cache) -> None:
     assert not has_voxels(published)
-    config = StudyConfig(folds=3)
-    names = [contender.name for contender in contenders(published, config)]
-    assert names == ["connectivity of AAL + SVM", "connectivity of HO + SVM", "majority"]
+    found = contenders(published, StudyConfig(folds=3))
+    names = ["connectivity of AAL + SVM", "connectivity of HO + SVM", "majority"]
+    assert [contender.name for contender in found] == [TRANSFORMER, *names]
+    assert {run.spec for run in found[0].X} == {ParcelSpec(atlas="AAL", frames=T, profile=True)}
+    assert found[0].note == "small ViT, initialised from scratch; parcel tokens"
     with pytest.raises(BadFileError, match="got parcel series only"):
-        cut_runs(published, config.tubelet)
+        cut_runs(published, TubeletSpec())
 
 
-def test_it_is_evaluated_and_reported_without_a_transformer(published: Cache, tmp_path: Path) -> None:
+def test_the_atlas_can_be_chosen(published: Cache) -> None:
+    chosen = tokens_for(published, TubeletSpec(), "HO")
+    assert chosen == ParcelSpec(atlas="HO", frames=T, profile=True)
+    assert {run.layout.regions for run in cut_runs(published, chosen)} == {3}
+    own = ParcelSpec(atlas="AAL", frames=20)
+    assert tokens_for(published, own) == own
+    assert tokens_for(published, own, "HO") == ParcelSpec(atlas="HO", frames=20)
+    with pytest.raises(ParameterError, match=r"atlas must be one of the cache's \(AAL, HO\), got aal"):
+        cut_runs(published, tokens_for(published, TubeletSpec(), "aal"))
+
+
+def test_an_atlas_is_for_parcels_alone(cache: Cache) -> None:
+    with pytest.raises(ParameterError, match="left out where tokens are no parcels, got AAL; take --preset"):
+        tokens_for(cache, TubeletSpec(), "AAL")
+
+
+def test_it_is_evaluated_and_reported_without_voxels(
+    published: Cache, study: StudyConfig, tmp_path: Path
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "votes.nii.gz").write_bytes(b"of an earlier evaluation")
-    evaluation = conduct(published, StudyConfig(folds=3), tmp_path / "out")
-    aal, ho, _ = evaluation.outcomes
+    evaluation = conduct(published, replace(study, folds=3), tmp_path / "out")
+    _, aal, ho, _ = evaluation.outcomes
     assert aal.auc.estimate > 0.9  # planted
     assert ho.auc.estimate < 0.9  # noise
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "results.json"]
@@ -98,17 +121,24 @@ def test_it_is_evaluated_and_reported_without_a_transformer(published: Cache, tm
     assert results["recipe_identity"] == published.identity
     page = (tmp_path / "out" / "report.html").read_text()
     assert published.identity in page
-    assert TRANSFORMER not in page
-    assert "Tokens" not in page
-    assert verdict(evaluation)[0].startswith("The connectivity of AAL + SVM tells patients from controls")
+    assert "regions of AAL, each its correlations with all regions over 60 frames" in page
+    assert results["config"]["tokens"] == {
+        "kind": "parcel",
+        "frames": T,
+        "atlas": "AAL",
+        "profile": True,
+        "centres": True,
+    }
+    no_map = "tokens must be places in voxels for a map, got parcel"
+    assert results["map"] == f"none: {no_map}"
+    assert no_map in page
+    assert "Where the difference was read" not in page
+    assert verdict(evaluation)[0].startswith("The brain Transformer tells patients from controls")
 
 
 def test_parcels_beside_voxels_are_one_contender_more(
     cache: Cache, study: StudyConfig, tmp_path: Path
 ) -> None:
-    import shutil
-    from dataclasses import replace
-
     assert has_voxels(cache)
     copy = replace(cache, root=shutil.copytree(cache.root, tmp_path / "copy"))
     for i, run_id in enumerate(copy.table["run_id"]):
@@ -121,5 +151,6 @@ def test_parcels_beside_voxels_are_one_contender_more(
         parcels.write(copy.root / "runs" / str(run_id))
     names = [contender.name for contender in contenders(copy, study)]
     plain = [contender.name for contender in contenders(cache, study)]
-    assert "connectivity of few + SVM" in names
-    assert [name for name in names if name != "connectivity of few + SVM"] == plain
+    more = ["connectivity of few + SVM", "connectivity of few + ComBat + SVM"]
+    assert [name for name in names if name not in more] == plain
+    assert names == [*plain[:-1], *more, plain[-1]]

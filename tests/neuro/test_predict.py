@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +14,17 @@ import numpy as np
 import pytest
 
 from data.caches.cache import Cache, prepare
+from data.cleaning.as_given import AsGiven
 from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
-from data.errors import BadFileError, ChiasmError, ParameterError
+from data.errors import BadFileError, ChiasmError, FingerprintMismatchError, ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.predict import predict
 from neuro.run_folder import TrainedRun, load_run, save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people
-from neuro.tokens import RunTokens
+from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, TokenSpec, TubeletSpec, VolumeSpec
+from vision.backbones import load_backbone
+from vision.backbones.checkpoint import save_backbone
 
 
 class Files(NamedTuple):
@@ -92,9 +96,9 @@ def test_a_run_is_resampled_to_the_grid_of_training(
 ) -> None:
     recipe = Recipe(confounds="6p", voxel_mm=12.0)
     coarse = prepare(Cohort.from_derivatives(derivative), recipe, tmp_path / "cache", progress=False)
-    runs = cut_runs(coarse, study.tubelet)
+    runs = cut_runs(coarse, study.tokens)
     fitted = study.classifier().fit(runs, labels_and_people(coarse)[0])
-    trained = load_run(save_run(fitted, coarse, study.tubelet, tmp_path / "run"), "cpu")
+    trained = load_run(save_run(fitted, coarse, tmp_path / "run"), "cpu")
     row = coarse.table.iloc[1]
     names = {
         "in": Path(row["bold"]),
@@ -211,3 +215,93 @@ def test_a_run_that_is_too_short_is_named(trained: TrainedRun, files: Files) -> 
     lines = files.confounds.read_text().splitlines()
     files.confounds.write_text("\n".join(lines[:20]) + "\n")
     assert refusal(trained, files).startswith(f"{files.bold}: ")
+
+
+def test_a_run_of_somebody_who_was_trained_on_is_told(
+    trained: TrainedRun, files: Files, cache: Cache
+) -> None:
+    row = cache.table.iloc[2]
+    found = predict(trained, row["bold"], mask=row["mask"], confounds=row["confounds"])
+    (warning,) = found.warnings
+    assert warning.startswith(f"{row['participant_id']} is among the people that the model was trained on")
+    for name, warned in (
+        ("sub_bold", False),
+        ("sub-99_bold", False),
+        (f"{row['participant_id']}_bold", True),
+    ):
+        bold = shutil.copyfile(files.bold, files.bold.with_name(f"{name}.nii.gz"))
+        given = predict(trained, bold, mask=files.mask, confounds=files.confounds)
+        assert bool(given.warnings) is warned
+
+
+@pytest.fixture(scope="module")
+def with_regions(derivative: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    cohort, recipe = Cohort.from_derivatives(derivative), Recipe(confounds="6p")
+    return prepare(cohort, recipe, tmp_path_factory.mktemp("regions"), progress=False, atlases=["aal"])
+
+
+SLICES = "scratch:vit_tiny_patch16_224/embed_dim=16,depth=1,num_heads=2,img_size=64"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        VolumeSpec(frames=6),
+        TubeletSpec(frames=24, window=12),
+        ParcelSpec(atlas="aal", frames=24, window=12),
+        ParcelSpec(atlas="aal", frames=48, profile=True),
+    ],
+    ids=lambda spec: f"{spec.kind}-{spec.frames}",
+)
+def test_every_kind_of_token_gets_the_logit_of_training(
+    spec: TokenSpec, with_regions: Cache, study: StudyConfig, tmp_path: Path
+) -> None:
+    runs = cut_runs(with_regions, spec)
+    fitted = study.classifier().fit(runs, labels_and_people(with_regions)[0])
+    trained = load_run(save_run(fitted, with_regions, tmp_path / "run"), "cpu")
+    assert trained.tokens == spec
+    row = with_regions.table.iloc[5]
+    found = predict(trained, row["bold"], mask=row["mask"], confounds=row["confounds"])
+    assert found.logit == pytest.approx(fitted.decision_function(runs[5:6])[0], abs=1e-4)
+    assert found.clips == 48 // spec.frames
+
+
+@pytest.fixture(scope="module")
+def picture_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that is the same whenever it is loaded by its name."""
+    folder = tmp_path_factory.mktemp("models") / "pictures"
+    return f"local:{save_backbone(load_backbone(SLICES, device='cpu'), folder)}"
+
+
+def test_slices_get_the_logit_of_training_from_that_very_model(
+    cache: Cache, study: StudyConfig, tmp_path: Path, picture_model: str
+) -> None:
+    spec = SliceSpec(backbone=picture_model, frames=4)
+    runs = cut_runs(cache, spec)
+    fitted = study.classifier().fit(runs, labels_and_people(cache)[0])
+    trained = load_run(save_run(fitted, cache, tmp_path / "run"), "cpu")
+    row = cache.table.iloc[5]
+    files = {"mask": row["mask"], "confounds": row["confounds"]}
+    found = predict(trained, row["bold"], **files)
+    assert found.logit == pytest.approx(fitted.decision_function(runs[5:6])[0], abs=1e-4)
+    other = replace(trained, slice_fingerprint="another")
+    with pytest.raises(FingerprintMismatchError, match="model that looks at slices must be another, got"):
+        predict(other, row["bold"], **files)
+
+
+def test_the_atlas_must_be_that_of_training(with_regions: Cache, study: StudyConfig, tmp_path: Path) -> None:
+    runs = cut_runs(with_regions, ParcelSpec(atlas="aal", frames=24))
+    fitted = study.classifier().fit(runs, labels_and_people(with_regions)[0])
+    trained = load_run(save_run(fitted, with_regions, tmp_path / "run"), "cpu")
+    row = with_regions.table.iloc[5]
+    files = {"mask": row["mask"], "confounds": row["confounds"]}
+    with pytest.raises(FingerprintMismatchError, match=r"that of training, aal \(.*\), got juelich \("):
+        predict(trained, row["bold"], **files, atlas="juelich")
+    changed = replace(trained, atlas_digest="0" * 16)
+    with pytest.raises(FingerprintMismatchError, match="name its file with --atlas"):
+        predict(changed, row["bold"], **files)
+
+
+def test_series_that_came_cleaned_tell_of_no_way_to_clean_a_run(trained: TrainedRun, files: Files) -> None:
+    given = replace(trained, recipe=AsGiven(given="as published"))
+    assert "one of series as given (as published)" in refusal(given, files)

@@ -15,6 +15,7 @@ from markupsafe import escape
 from data.caches.cache import Cache
 from data.interval import Interval
 from neuro.evaluate import Evaluation, Outcome
+from neuro.model import ModelConfig
 from neuro.report import ReportInputs, verdict, write_report
 from neuro.study import SLICES, TRANSFORMER, StudyConfig, labels_and_people, study_folds
 
@@ -118,7 +119,10 @@ def test_it_says_what_it_is_and_how_it_came_about(inputs: ReportInputs, tmp_path
     assert "embedded:lite sees slices of the runs; nothing in it is trained" in html
     assert "6 patients and 6 controls from 2 sites." in html
     assert "Nothing was left out." in html
-    pretrained = render(replace(inputs, config=replace(inputs.config, backbone="clip:ViT-B-32/x")), tmp_path)
+    pretrained = render(
+        replace(inputs, config=replace(inputs.config, model=ModelConfig(backbone="clip:ViT-B-32/x"))),
+        tmp_path,
+    )
     assert "initialised from scratch" not in pretrained
     assert "pretrained on pictures" in pretrained
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,9 @@ import pytest
 from data.caches.cache import Cache
 from neuro.evaluate import Contender, evaluate
 from neuro.harmonize import Combat
+from neuro.model import ModelConfig
 from neuro.study import StudyConfig, contenders, labels_and_people, study_folds
+from neuro.tokens import SliceSpec
 
 COMBAT = "connectivity + ComBat + SVM"
 
@@ -63,3 +67,36 @@ def test_age_and_sex_are_preserved_where_there_are_runs_enough(cache: Cache, stu
 def test_people_are_persons_where_the_table_says_who_they_are(cache: Cache) -> None:
     persons = [f"p{i // 2}" for i in range(len(cache))]
     assert labels_and_people(with_table(cache, person=persons))[1].tolist() == persons
+
+
+def test_slices_are_cut_and_seen_by_the_transformer(cache: Cache, study: StudyConfig) -> None:
+    name = "scratch:vit_tiny_patch16_224/embed_dim=16,depth=1,num_heads=2,img_size=64"
+    found = contenders(cache, replace(study, tokens=SliceSpec(backbone=name, frames=4)))
+    assert found[0].note.endswith("slice tokens")
+    assert {run.layout.kind for run in found[0].X} == {"slice"}
+    assert {run.layout.regions for run in found[0].X} == {9}
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"model": None}, "small ViT, initialised from scratch; tubelet tokens"),
+        ({"model": ModelConfig(backbone="timm:vit_x")}, "timm:vit_x, fine-tuned; tubelet tokens"),
+        ({"init_from": "a/run"}, "started from a/run; tubelet tokens"),
+    ],
+)
+def test_a_reader_is_told_what_the_transformer_begins_with(
+    cache: Cache, study: StudyConfig, change: dict[str, object], note: str
+) -> None:
+    assert contenders(cache, replace(study, **change))[0].note == note
+
+
+def test_progress_is_told_of_every_loop_over_runs(cache: Cache, study: StudyConfig) -> None:
+    told: list[tuple[str, int]] = []
+
+    def track(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+        told.append((what, total))
+        return items
+
+    contenders(cache, study, track)
+    assert told == [("Tokens", 12), ("Connectivity", 12)]

@@ -8,14 +8,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Contender, Evaluation, evaluate
-from neuro.study import TRANSFORMER, StudyConfig, labels_and_people, study_folds
-from neuro.tokens import RunTokens
-from neuro.training.supervised import run_logit
+from neuro.study import TRANSFORMER, StudyConfig, cut_runs, labels_and_people, study_folds
+from neuro.tokens import RunTokens, TubeletSpec, collate
 from neuro.vote_map import as_image, run_votes, vote_map, write_image
 
 
@@ -28,10 +28,10 @@ def evaluation(cache: Cache, study: StudyConfig, tokens: list[RunTokens]) -> Eva
 def test_votes_and_bias_add_up_to_the_logit(fitted: ParkinsonClassifier, tokens: list[RunTokens]) -> None:
     for run in tokens:
         votes = run_votes(fitted, run)
-        assert votes.shape == (len(run.centres_N3),)
+        assert votes.shape == (len(run.centres_S3),)
         assert votes.std() > 0
         total = votes.sum() + fitted.model_.readout.bias.item()
-        assert total == pytest.approx(run_logit(fitted.model_, run), abs=1e-4)
+        assert total == pytest.approx(fitted.decision_function([run])[0], abs=1e-4)
 
 
 def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[RunTokens]) -> None:
@@ -40,8 +40,8 @@ def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[RunToke
     sums = {label: np.zeros(tokens[0].shape) for label in (0, 1)}
     for i, run in enumerate(tokens):
         votes = run_votes(models[evaluation.fold_of[i]], run)
-        for cube, origin in enumerate(run.origins_N3):
-            for place, inside in enumerate(run.inside_NP[cube]):
+        for cube, origin in enumerate(run.origins_S3):
+            for place, inside in enumerate(run.inside_SP[cube]):
                 if inside:
                     voxel = origin + np.unravel_index(place, run.patch_voxels)
                     sums[int(evaluation.labels[i])][tuple(voxel)] += votes[cube]
@@ -72,8 +72,8 @@ def test_outside_the_brain_there_is_nothing(
 
 
 def test_runs_on_several_grids_have_no_common_map(evaluation: Evaluation, tokens: list[RunTokens]) -> None:
-    x, y, z = tokens[0].shape
-    mixed = [replace(tokens[0], shape=(x + 1, y, z)), *tokens[1:]]
+    larger = np.pad(tokens[0].run.mask_XYZ, ((0, 1), (0, 0), (0, 0)))
+    mixed = [replace(tokens[0], run=replace(tokens[0].run, mask_XYZ=larger)), *tokens[1:]]
     with pytest.raises(ParameterError, match="runs must be on one grid for a common map, got several grids"):
         vote_map(evaluation, evaluation.outcomes[0].fitted, mixed)
 
@@ -85,7 +85,11 @@ def test_grids_that_only_look_alike_give_no_common_map(
     shifted[0, 3] += 4
     classifiers = evaluation.outcomes[0].fitted
     with pytest.raises(ParameterError, match="on one grid"):
-        vote_map(evaluation, classifiers, [replace(tokens[0], affine=shifted), *tokens[1:]])
+        vote_map(
+            evaluation,
+            classifiers,
+            [replace(tokens[0], run=replace(tokens[0].run, affine=shifted)), *tokens[1:]],
+        )
 
 
 def test_an_image_is_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -97,3 +101,37 @@ def test_an_image_is_written_whole_and_read_back(tmp_path: Path) -> None:
     read = nib.load(tmp_path / "votes.nii.gz")
     np.testing.assert_array_equal(read.get_fdata(), volume_XYZ)
     np.testing.assert_array_equal(read.affine, image.affine)
+
+
+def test_votes_of_all_windows_count_for_their_place(cache: Cache, study: StudyConfig) -> None:
+    labels = labels_and_people(cache)[0]
+    runs = cut_runs(cache, TubeletSpec(frames=20, window=5))
+    fitted = study.classifier().fit(runs, labels)
+    votes = run_votes(fitted, runs[0])
+    assert votes.shape == (len(runs[0].centres_S3),)
+    total = votes.sum() + fitted.model_.readout.bias.item()
+    assert total == pytest.approx(fitted.decision_function(runs[:1])[0], abs=1e-4)
+    batch = collate(runs[0].clips())
+    slow = np.zeros(len(votes))
+    with torch.inference_mode():
+        for clip in fitted.model_.votes(batch).numpy():
+            for token, vote in enumerate(clip):
+                slow[token % batch.places] += vote / len(batch)
+    np.testing.assert_allclose(votes, slow, atol=1e-6)
+    assert batch.windows == 4
+
+
+def test_a_model_that_does_not_vote_by_place_has_no_map(
+    evaluation: Evaluation, cache: Cache, study: StudyConfig, tokens: list[RunTokens]
+) -> None:
+    model = replace(study.model, readout="class")
+    fitted = replace(study, model=model).classifier().fit(tokens, labels_and_people(cache)[0])
+    with pytest.raises(ParameterError, match="readout must be one whose logit is a sum of votes"):
+        vote_map(evaluation, [fitted, fitted], tokens)
+
+
+def test_regions_have_no_voxels_to_draw(evaluation: Evaluation, study: StudyConfig) -> None:
+    series = np.random.default_rng(0).normal(size=(12, 24, 4))
+    fitted = study.classifier().fit(series, [0, 1] * 6)
+    with pytest.raises(ParameterError, match="tokens must be places in voxels for a map, got parcel"):
+        vote_map(evaluation, [fitted, fitted], fitted.tokens(series))

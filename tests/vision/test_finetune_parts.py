@@ -20,11 +20,12 @@ from data.errors import ParameterError
 from vision.finetune.clip_loss import clip_loss
 from vision.finetune.grad_cache import backward_whole_batch
 from vision.finetune.pair_table import PairTable, split_pairs
-from vision.finetune.schedule import learning_rate
 from vision.finetune.siglip_loss import siglip_loss
-from vision.finetune.source import ahead, random_crop
+from vision.finetune.source import random_crop
 from vision.finetune.validation import recall_at_1
 from vision.finetune.wise_ft import choose_alpha, interpolate
+from vision.training.ahead import ahead
+from vision.training.schedule import learning_rate
 
 SCALE, BIAS = 12.0, -3.0
 

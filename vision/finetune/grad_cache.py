@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from vision.finetune.random_state import random_state, replayed
+from vision.training.random_state import random_state, replayed
 
 Vectors = tuple[torch.Tensor, torch.Tensor]
 Embed = Callable[[], Vectors]

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from data.errors import ParameterError, UnknownNameError, nearest
 from vision.adapt import LoraOptions
+from vision.training.precision import PRECISIONS
 
 METHODS = ("probe", "lora", "full")
 LOSSES = ("clip", "siglip")
 HALVES = ("both", "image", "text")
 WATCHED = ("loss", "recall")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LEARNING_RATES = {"probe": 1e-3, "lora": 1e-4, "full": 1e-5}
 
 

@@ -16,8 +16,9 @@ from torch import nn
 
 from data.errors import ParameterError
 from vision.backbones.backbone import Backbone, unit
-from vision.finetune.source import FileSource, Progress, VectorSource, ahead
+from vision.finetune.source import FileSource, Progress, VectorSource
 from vision.finetune.trainee import HALVES, Trainee, half_of, open_clip_model
+from vision.training.ahead import ahead
 
 
 class ProbeTrainee(Trainee):

@@ -1,4 +1,10 @@
-"""From pairs and a model to a fine-tuned model in a folder, with what it gained and what it cost."""
+"""From pairs and a model to a fine-tuned model in a folder, with what it gained and what it cost.
+
+OUT/run.json      what is being done: options, pairs, model
+OUT/training.pt   how far it is; gone once the run is finished
+OUT/model/        the result, as `local:OUT/model`
+OUT/history.json  losses and scores
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,6 @@ from data.errors import ParameterError
 from vision.backbones.backbone import Backbone
 from vision.backbones.checkpoint import save_backbone
 from vision.finetune.blend import Blend, Scored
-from vision.finetune.checkpoint import RunFolder
 from vision.finetune.clip_loss import clip_loss
 from vision.finetune.options import FinetuneOptions, Machine
 from vision.finetune.pair_table import PairTable, split_pairs
@@ -23,9 +28,12 @@ from vision.finetune.probe import ProbeTrainee, embed_frozen
 from vision.finetune.siglip_loss import siglip_loss
 from vision.finetune.source import FileSource, Progress, Source, sort_out_unreadable
 from vision.finetune.trainee import TowerTrainee, Trainee, give_bias, open_clip_model
-from vision.finetune.trainer import Lesson, Trainer, resolve_precision
+from vision.finetune.trainer import Lesson, Trainer
 from vision.finetune.validation import Contrast, Validation
+from vision.training.precision import resolve_precision
+from vision.training.run_folder import RunFiles, RunFolder
 
+MODEL = "model"
 CONTRASTS: dict[str, Contrast] = {"clip": clip_loss, "siglip": siglip_loss}
 
 
@@ -91,7 +99,7 @@ def finetune(
         BadFileError: pictures that cannot be read, or no run to resume.
         FingerprintMismatchError: the run to resume is another one.
     """
-    options, machine, folder = options or FinetuneOptions(), machine or Machine(), RunFolder(out)
+    options, machine, folder = options or FinetuneOptions(), machine or Machine(), _folder(out)
     _check_model(backbone, options)
     if not resume:
         folder.require_new()
@@ -114,7 +122,7 @@ def finetune(
     )
     trainee.settle()
     result = FinetuneResult(
-        model=folder.model,
+        model=folder.path / MODEL,
         scored=blend.settle(options.wise_ft),
         epochs=trained.epochs,
         best_epoch=trained.best.epoch if trained.best is not None else len(trained.epochs),
@@ -190,6 +198,12 @@ class _Desk:
         return embed_frozen(self.backbone, self.files(table), batch_size=size, progress=self.progress)
 
 
+def _folder(out: str | Path) -> RunFolder:
+    train_on = f"train on from its result with --model local:{Path(out) / MODEL} into another folder"
+    files = RunFiles(begun="run.json", checkpoint="training.pt", finished="history.json", train_on=train_on)
+    return RunFolder(out, files)
+
+
 def _check_model(backbone: Backbone, options: FinetuneOptions) -> None:
     open_clip_model(backbone)
     resolve_precision(options.precision, backbone.device)
@@ -249,7 +263,7 @@ def _identity(
 
 
 def _write(backbone: Backbone, folder: RunFolder, result: FinetuneResult, identity: dict[str, Any]) -> None:
-    shutil.rmtree(folder.model, ignore_errors=True)  # of this very run, killed after it was saved
-    save_backbone(backbone, folder.model)
+    shutil.rmtree(result.model, ignore_errors=True)  # of this very run, killed after it was saved
+    save_backbone(backbone, result.model)
     history = asdict(result) | {"begun_from": backbone.name, **identity, "result": backbone.fingerprint}
-    folder.finish(history | {"model": "model", "skipped": [[str(path), why] for path, why in result.skipped]})
+    folder.finish(history | {"model": MODEL, "skipped": [[str(path), why] for path, why in result.skipped]})

@@ -5,11 +5,11 @@ Shape suffixes: B batch, C channels, H W pixels, L token ids, E components, P pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from data.errors import BadFileError
 from data.photos import load_photo
 from vision.finetune.pair_table import PairTable
 
-Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
 
 CHECK_SIZE = 32  # pixels: a JPEG is decoded at an eighth to see whether it can be read
@@ -94,16 +93,6 @@ def random_crop(image: Image.Image, least: float, rng: np.random.Generator) -> I
     left = int(rng.integers(0, image.width - width + 1))
     top = int(rng.integers(0, image.height - height + 1))
     return image.crop((left, top, left + width, top + height))
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the one before it is being used."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]
 
 
 def sort_out_unreadable(

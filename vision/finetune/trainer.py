@@ -16,15 +16,17 @@ from typing import Any
 import torch
 
 from data.errors import ParameterError
-from vision.finetune.checkpoint import Best, Progress, RunFolder
 from vision.finetune.grad_cache import Embed, Vectors, backward_whole_batch
 from vision.finetune.options import FinetuneOptions, Machine
 from vision.finetune.pair_table import PairTable
-from vision.finetune.random_state import aside, random_state, set_random_state
-from vision.finetune.schedule import learning_rate
-from vision.finetune.source import Source, ahead
+from vision.finetune.source import Source
 from vision.finetune.trainee import Trainee
 from vision.finetune.validation import Contrast, Score, Validation
+from vision.training.ahead import ahead
+from vision.training.precision import resolve_precision
+from vision.training.random_state import aside, random_state, set_random_state
+from vision.training.run_folder import Best, Progress, RunFolder
+from vision.training.schedule import learning_rate
 
 BETAS, EPS = (0.9, 0.98), 1e-6  # CLIP's (Radford et al. 2021, table 20)
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -205,20 +207,6 @@ class Trainer:
             self.scaler.load_state_dict(saved["scaler"])
         set_random_state(saved["random"])
         self.progress = saved["progress"]
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """The precision that is meant on a device.
-
-    Raises:
-        ParameterError: fp16 without CUDA.
-    """
-    if precision == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if precision == "fp16" and device.type != "cuda":
-        got = f"fp16 on {device.type}"
-        raise ParameterError("precision", must_be="fp32 or bf16 without CUDA", got=got, do="take bf16")
-    return precision
 
 
 def _optimizer(trainee: Trainee, options: FinetuneOptions) -> torch.optim.AdamW:

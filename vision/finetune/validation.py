@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from vision.finetune.pair_table import PairTable
-from vision.finetune.source import Source, ahead
+from vision.finetune.source import Source
 from vision.finetune.trainee import Trainee
+from vision.training.ahead import ahead
 
 BLOCK = 1024  # queries compared with everything at a time
 

@@ -1,0 +1,1 @@
+"""What the brain Transformer can learn without labels, and from which cohorts."""
