@@ -224,8 +224,8 @@ def _lines(once: dict[str, Any], trained: list[dict[str, Any]]) -> list[str]:
         "",
         *table(["model", "parameters", "GFLOP", "units"], forward_rows),
         "",
-        f"Training, {STEPS} steps of {BATCH} clips, both ways in turns on the same people; losses are means of"
-        " the last third of the steps:",
+        f"Training, {STEPS} steps of {BATCH} clips, both ways in turns on the same people; losses are means"
+        " of the last third of the steps:",
         "",
         *table(
             ["seed", "clips/s, brain", "clips/s, whole grid", "ratio", "loss, brain", "loss, whole grid"],

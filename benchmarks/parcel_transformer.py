@@ -3,8 +3,8 @@
     python -m benchmarks.parcel_transformer SHARED/data/pd --photos SHARED/data/photos
 
 TaoWu, NEUROCON, both together, and each site trained on the other. Tokens are parcels. Nested by person: the
-variant (what a token is, mixup, readout, which weights it begins with) is chosen on inner folds by AUC, and the
-outer fold is looked at once. One of the variants begins with the blocks of a small picture Transformer
+variant (what a token is, mixup, readout, which weights it begins with) is chosen on inner folds by AUC, and
+the outer fold is looked at once. One of the variants begins with the blocks of a small picture Transformer
 (`benchmarks.picture_teaching`); every variant is also reported by itself, as what was tried. Writes
 benchmarks/results/parcel_transformer.json and .md.
 """

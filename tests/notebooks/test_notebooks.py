@@ -17,8 +17,9 @@ MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:home|Users|root|tmp|var|work|mnt|opt
 NOWHERE = "http://127.0.0.1:9"
 
 
-def test_there_is_a_notebook_for_each_half_and_one_for_quality() -> None:
-    assert NAMES == ["brain_classifier.ipynb", "cohort_quality.ipynb", "image_search.ipynb"]
+def test_there_is_a_notebook_for_each_subject() -> None:
+    subjects = ("brain_classifier", "brain_transformer", "cohort_quality", "image_search")
+    assert [f"{subject}.ipynb" for subject in subjects] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
