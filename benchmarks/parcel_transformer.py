@@ -37,7 +37,7 @@ from neuro.model import DEFAULT_BACKBONE, ModelConfig
 from neuro.tokens import ParcelSpec, RunTokens, cut
 from neuro.training.config import OptimizerConfig, TrainingConfig
 
-FRAMES, WINDOW = 120, 20  # NEUROCON's runs have 137 frames
+FRAMES, WINDOW = 120, 60  # NEUROCON's runs have 137 frames
 INNER = 3
 ACROSS = "AAL116"
 
@@ -95,7 +95,7 @@ def patients(cache: Cache, task: Task) -> Patients:
 def classifier(variant: Variant, pictures: Path, seed: int) -> ParkinsonClassifier:
     """The variant, untrained."""
     backbone = f"local:{pictures}" if variant.pictures else DEFAULT_BACKBONE
-    training = TrainingConfig(epochs=40, mixup=variant.mixup, optimizer=OptimizerConfig(weight_decay=0.1))
+    training = TrainingConfig(epochs=30, mixup=variant.mixup, optimizer=OptimizerConfig(weight_decay=0.1))
     return ParkinsonClassifier(
         model=ModelConfig(backbone=backbone, readout=variant.readout),
         training=training,
