@@ -104,8 +104,8 @@ def _lines(fields: dict[str, Any]) -> list[str]:
     seen, unseen = (fields["picture_teaching"][name] for name in ("seen", "unseen"))
     means = {model: np.mean([row["estimate"] for row in rows if row["model"] == model]) for model in models}
     return [
-        f"Simulated cohorts of {SUBJECTS} people, effect {DEMO_EFFECT:g}, 5 folds by person; AUC within folds,",
-        "with its 95 % interval over people.",
+        f"Simulated cohorts of {SUBJECTS} people, effect {DEMO_EFFECT:g}, 5 folds by person; AUC within",
+        "folds, with its 95 % interval over people.",
         "",
         *table(
             ["seed", *models],
@@ -118,9 +118,9 @@ def _lines(fields: dict[str, Any]) -> list[str]:
             ],
         ),
         "",
-        "Picture weights of the tubelets: a ViT of the same size taught to give an ImageNet network's features"
-        f" of crops of photographs; it explains {seen:.2f} of their variance on photographs that it saw,"
-        f" {unseen:.2f} on others. No pretrained ViT could be fetched.",
+        "Picture weights of the tubelets: a ViT of the same size taught to give an ImageNet network's"
+        f" features of crops of photographs; it explains {seen:.2f} of their variance on photographs that it"
+        f" saw, {unseen:.2f} on others. No pretrained ViT could be fetched.",
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from neuro.model.transformer import BrainTransformer
 from neuro.tokens.batch import TokenBatch, collate
@@ -20,7 +21,7 @@ TOKENS_A_BATCH = 1 << 14  # a long run is not one batch: memory stays the same, 
 @torch.inference_mode()
 def clip_logits(model: BrainTransformer, run: RunTokens) -> torch.Tensor:
     """Logits (C,) of the consecutive clips that cover a run, float32 on the processor."""
-    return torch.cat([model(batch).float() for batch in _batches(model, run)]).cpu()
+    return torch.cat([model(batch).float() for batch in run_batches(model, run)]).cpu()
 
 
 def run_logit(model: BrainTransformer, run: RunTokens) -> float:
@@ -37,12 +38,13 @@ def run_votes(model: BrainTransformer, run: RunTokens) -> torch.Tensor:
     """
     sums = [
         model.votes(batch).float().reshape(-1, batch.places).sum(0)  # over clips and windows
-        for batch in _batches(model, run)
+        for batch in run_batches(model, run)
     ]
     return torch.stack(sums).sum(0).cpu() / len(run.clip_starts())
 
 
-def _batches(model: BrainTransformer, run: RunTokens) -> Iterator[TokenBatch]:
+def run_batches(model: nn.Module, run: RunTokens) -> Iterator[TokenBatch]:
+    """The consecutive clips that cover a run, in batches of bounded size, where the model is."""
     device = next(model.parameters()).device
     starts = run.clip_starts()
     first = run.clip(starts[0])

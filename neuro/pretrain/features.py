@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from data.errors import ParameterError
 from neuro.model import BrainEncoder
 from neuro.model.fields import HIGH_MM, LOW_MM
-from neuro.tokens import RunTokens, collate
+from neuro.model.run_reading import run_batches
+from neuro.tokens import RunTokens
 
 Floats = NDArray[np.float32]
 
@@ -62,9 +63,15 @@ def _check(encoder: BrainEncoder, runs: Sequence[RunTokens], cell_mm: float | No
 
 def _of_run(encoder: BrainEncoder, run: RunTokens, cell_mm: float | None) -> tuple[Floats, NDArray[np.intp]]:
     """Mean token in each cell (C, D), and how many places it has (C,)."""
-    batch = collate(run.clips()).to(next(encoder.parameters()).device)
-    tokens_BND = encoder(batch).tokens_BND.float()
-    token_SD = tokens_BND.reshape(-1, batch.places, encoder.width).mean(0).cpu().numpy()
+    sums = [
+        encoder(batch)
+        .tokens_BND.float()
+        .reshape(-1, batch.windows, batch.places, encoder.width)
+        .mean(1)
+        .sum(0)
+        for batch in run_batches(encoder, run)
+    ]
+    token_SD = (torch.stack(sums).sum(0) / len(run.clip_starts())).cpu().numpy()
     cell_S, cells = _cells(run.centres_S3, cell_mm)
     count_C = np.bincount(cell_S, minlength=cells)
     sum_CD = np.zeros((cells, token_SD.shape[1]), dtype=np.float32)

@@ -115,7 +115,7 @@ class MaskedDecoder(nn.Module):
     def _places(self, tokens: TokenBatch, places_BK: torch.Tensor) -> torch.Tensor:
         index_BM = tokens.tokens_of(places_BK)
         positions_BM4 = tokens.positions_BN4.gather(1, index_BM[..., None].expand(-1, -1, 4))
-        codes_BME = position_codes(positions_BM4.nan_to_num(), self.mask_token_E.shape[0])
+        codes_BME = position_codes(positions_BM4, self.mask_token_E.shape[0])
         if self.region_SE is not None:
             codes_BME = codes_BME + self.region_SE[places_BK].repeat(1, tokens.windows, 1)
         return codes_BME
