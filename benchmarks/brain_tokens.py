@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.outcome import command, machine, table, write
 from data.caches.cached_run import CachedRun
 from data.simulation.signal import template_brain
 from neuro.model import BrainTransformer, ModelConfig
+from neuro.scaling.flops import forward_flops
 from neuro.tokens import CubeTokens, TubeletSpec, collate, cubes
 from vision.backbones import load_backbone
 from vision.backbones.open_clip_build import build_open_clip, describe_clip
@@ -102,14 +102,13 @@ def forward(rounds: int) -> dict[str, Any]:
     }
     with torch.inference_mode():
         seconds = in_turns(works, rounds)
-        with FlopCounterMode(display=False) as counter:
-            model(batch)
+        flop = forward_flops(lambda: model(batch))
     picture = seconds["picture"] / PICTURES
     return {
         "tokens": batch.places,
         "tokens_of_the_grid": (GRID // EDGE) ** 3,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "gflop": counter.get_total_flops() / 1e9,
+        "gflop": flop / 1e9,
         "picture_s": picture,
         "clip_s": seconds["clip"],
         "units": seconds["clip"] / picture,
