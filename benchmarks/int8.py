@@ -76,7 +76,12 @@ def _encoders(
     import openvino
 
     int8 = quantize(backbone, pictures)
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(threads)}
+    # Without the last one it would be bfloat16 on a CPU that has it.
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     compiled = openvino.Core().compile_model(converted(backbone), "CPU", hints)
     model: Any = backbone.model
 

@@ -26,6 +26,8 @@ from vision.optimize.int8 import Int8Embedder, converted, load_int8, piece_sizes
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 
+# A CPU that computes in bfloat16 would otherwise do so.
+FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1, "head_width": 16}
 
@@ -142,13 +144,16 @@ def test_linear_layers_and_convolutions_give_the_same(tiny: Int8Embedder, backbo
     assert "Convolution" in kinds
     # With 7-bit weights sums of two products fit 16 bits, so that all kernels agree.
     pixels_BCHW = np.random.default_rng(1).standard_normal((5, 3, 32, 32), dtype=np.float32)
-    plain_BE, changed_BE = (core.compile_model(model, "CPU")([pixels_BCHW])[0] for model in models)
+    plain_BE, changed_BE = (
+        core.compile_model(model, "CPU", FULL_PRECISION)([pixels_BCHW])[0] for model in models
+    )
     assert (plain_BE * changed_BE).sum(1).min() >= 0.9999
 
 
 def test_the_unquantised_graph_gives_the_backbones_vectors(backbone: Backbone) -> None:
     pixels_BCHW = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    vectors_BE = openvino.Core().compile_model(converted(backbone), "CPU")([pixels_BCHW.numpy()])[0]
+    model = openvino.Core().compile_model(converted(backbone), "CPU", FULL_PRECISION)
+    vectors_BE = model([pixels_BCHW.numpy()])[0]
     assert np.abs(vectors_BE - backbone.encode_image(pixels_BCHW).numpy()).max() <= 1e-5
 
 
