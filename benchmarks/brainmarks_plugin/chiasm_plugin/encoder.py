@@ -18,9 +18,8 @@ from torch import nn
 from chiasm_plugin.series import Series
 from chiasm_plugin.spaces import Space
 from data.errors import ParameterError
-from neuro.classifier_folder import load_classifier
 from neuro.model import DEFAULT_BACKBONE, BrainEncoder, ModelConfig
-from neuro.tokens import RunTokens, TokenBatch, TokenLayout, TokenSpec
+from neuro.tokens import RunTokens, TokenBatch, TokenLayout
 from vision.backbones import load_backbone
 
 Summary = Literal["class", "places"]
@@ -32,8 +31,8 @@ class Options:
     """What `model_kwargs` may say.
 
     Attributes:
-        weights: folder of a trained classifier (`ParkinsonClassifier.save`), whose encoder is taken, with the
-            way its runs were cut; without one the weights are random.
+        weights: folder that `neuro pretrain`, `neuro train` or `ParkinsonClassifier.save` wrote; its encoder
+            is taken, with the way its runs were cut; without one the weights are random.
         backbone: any model of Chiasm's that takes tokens; for random weights only, as are `frames` and
             `profile`.
         frames: of a clip.
@@ -66,18 +65,6 @@ class Options:
             raise ParameterError(
                 "backbone, frames and profile", must_be="left to the folder of weights", got="given beside it"
             )
-
-
-def saved_encoder(folder: str) -> tuple[TokenSpec, BrainEncoder]:
-    """The encoder of a trained classifier, and how its runs were cut.
-
-    Raises:
-        BadFileError: the folder is none, or damaged.
-    """
-    classifier = load_classifier(folder, device="cpu")
-    spec: TokenSpec = classifier.spec_
-    encoder: BrainEncoder = classifier.model_.encoder
-    return spec, encoder
 
 
 def random_encoder(space: Space, options: Options) -> BrainEncoder:

@@ -24,7 +24,6 @@ from chiasm_plugin.encoder import (
     clip_tensors,
     layout_of,
     random_encoder,
-    saved_encoder,
 )
 from chiasm_plugin.series import at_least, at_tr, clip_starts, series_of
 from chiasm_plugin.spaces import ParcelSpace, Space, VolumeSpace
@@ -32,6 +31,7 @@ from torch import nn
 
 from data.errors import HubUnreachableError, ParameterError
 from neuro.model import BrainEncoder
+from neuro.model.encoder_folder import load_encoder
 from neuro.tokens import ParcelSpec, TokenSpec, TubeletSpec
 
 MNI_MASK = "CHIASM_MNI_MASK"  # where TemplateFlow cannot be reached: the path of its mask
@@ -91,7 +91,7 @@ def _parcels(name: str, options: Options) -> Pair:
     spec: TokenSpec = ParcelSpec(atlas=name, frames=options.frames, profile=options.profile)
     encoder = None
     if options.weights:
-        spec, encoder = saved_encoder(options.weights)
+        encoder, spec = load_encoder(options.weights, device="cpu")
     return _pair(options, ParcelSpace(name, spec), encoder)
 
 
@@ -119,7 +119,7 @@ def chiasm_mni(mask: str | None = None, clips: int = 4, **kwargs: Any) -> Pair:
     spec: TokenSpec = TubeletSpec(frames=options.frames)
     encoder = None
     if options.weights:
-        spec, encoder = saved_encoder(options.weights)
+        encoder, spec = load_encoder(options.weights, device="cpu")
     path = Path(mask or os.environ.get(MNI_MASK) or _template_mask())
     return _pair(options, VolumeSpace("mni", spec, path), encoder)
 
