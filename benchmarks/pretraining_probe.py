@@ -1,12 +1,15 @@
-"""What is masked pretraining worth to a linear probe? A frozen encoder, pretrained and as initialised.
+"""What is masked pretraining worth to a linear probe? A frozen model, pretrained and as initialised.
 
     python -m benchmarks.pretraining_probe --seeds 1 2 3
 
-Each seed has a labelled cohort and two unlabelled ones, simulated from other seeds: nobody is in two of them.
-The encoder is pretrained on the unlabelled people; then a logistic regression learns, by person and with its
-penalty chosen within each training fold, from one vector a run: the mean token over the brain, and the mean
-tokens of the cells of a lattice. The same encoder without pretraining is probed alike. The amplitudes of the
-regions themselves show what there is to be found. Writes benchmarks/results/pretraining_probe.json and .md.
+Two scenarios: patients lose amplitude and coupling, or coupling alone. Each seed has a labelled cohort
+and two unlabelled ones, simulated from other seeds: nobody is in two of them. The model is pretrained on
+the unlabelled people; then a logistic regression learns, by person and with its penalty chosen within
+each training fold, from one vector a run: the mean token over the brain, the mean tokens of the cells of
+a lattice, or how badly each region can be guessed from the rest. The same model without pretraining is
+probed alike. The amplitudes of the regions and their correlations show what there is to be found.
+Settings were chosen on a cohort of another seed. Writes benchmarks/results/pretraining_probe.json and
+.md.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +35,17 @@ from data.cohorts.cohort import Cohort
 from data.interval import Interval
 from data.simulation.cohort import SimulationSpec, simulate
 from data.splits.folds import assert_no_leak, subject_folds
+from neuro.baselines import parcel_connectivity
 from neuro.demo import DEMO_RECIPE
 from neuro.intervals import fold_auc
 from neuro.model import BrainEncoder, ModelConfig
 from neuro.pretrain.config import PretrainConfig
 from neuro.pretrain.features import run_features
 from neuro.pretrain.lesson import lesson_of, modelling
-from neuro.pretrain.masked import MaskedConfig
+from neuro.pretrain.masked import MaskedConfig, MaskedModelling
 from neuro.pretrain.masking import MaskConfig
 from neuro.pretrain.pools import Pool
+from neuro.pretrain.surprise import run_surprise
 from neuro.study import cut_runs, labels_and_people
 from neuro.tokens import ParcelSpec, RunTokens
 from neuro.training.config import OptimizerConfig, TrainingConfig
@@ -50,17 +55,41 @@ from vision.backbones import load_backbone
 PEOPLE, UNLABELLED, ATLAS, CELL_MM = 80, 2, "aal", 30.0
 MODEL = ModelConfig()
 PENALTIES = [1e-3, 1e-2, 1e-1, 1.0, 10.0]
-Features = Callable[[BrainEncoder, Sequence[RunTokens]], NDArray[np.float32]]
-POOLINGS: dict[str, Features] = {
-    "mean token": run_features,
-    f"cells of {CELL_MM:g} mm": lambda encoder, runs: run_features(encoder, runs, cell_mm=CELL_MM),
+Features = Callable[[MaskedModelling, Sequence[RunTokens]], NDArray[np.float32]]
+FEATURES: dict[str, Features] = {
+    "mean token": lambda model, runs: run_features(model.encoder, runs),
+    f"cells of {CELL_MM:g} mm": lambda model, runs: run_features(model.encoder, runs, cell_mm=CELL_MM),
+    "surprise of regions": run_surprise,
 }
 
 
-def cohort(seed: int, options: argparse.Namespace, folder: Path) -> Cache:
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What patients lose, and how pretraining goes.
+
+    Attributes:
+        name: for the table.
+        amplitude, coupling: shares that patients lose.
+        ratio, amplitude_weight: of masked modelling.
+    """
+
+    name: str
+    amplitude: float
+    coupling: float
+    ratio: float
+    amplitude_weight: float
+
+
+SCENARIOS = (
+    Scenario(name="amplitude and coupling", amplitude=0.7, coupling=0.7, ratio=0.5, amplitude_weight=30),
+    Scenario(name="coupling alone", amplitude=0.0, coupling=1.0, ratio=0.25, amplitude_weight=0),
+)
+
+
+def cohort(scenario: Scenario, seed: int, options: argparse.Namespace, folder: Path) -> Cache:
     """Simulated and prepared."""
     spec = SimulationSpec(
-        subjects=PEOPLE, effect_amplitude=options.effect, effect_coupling=options.effect, seed=seed
+        subjects=PEOPLE, effect_amplitude=scenario.amplitude, effect_coupling=scenario.coupling, seed=seed
     )
     derivative = simulate(folder / f"derivative-{seed}", spec, workers=options.workers)
     people = Cohort.from_derivatives(derivative)
@@ -69,36 +98,35 @@ def cohort(seed: int, options: argparse.Namespace, folder: Path) -> Cache:
     )
 
 
-def fresh(runs: Sequence[RunTokens], seed: int) -> BrainEncoder:
-    """An encoder as initialised."""
-    backbone = load_backbone(MODEL.backbone, device="cpu", shared=False, seed=seed)
-    torch.manual_seed(seed)
-    return BrainEncoder(backbone, runs[0].layout, MODEL).eval()
-
-
-def pretrained(
-    pools: Sequence[Pool], seed: int, options: argparse.Namespace
-) -> tuple[BrainEncoder, dict[str, Any]]:
-    """The same encoder after masked modelling, and its losses."""
-    runs = sum(len(pool) for pool in pools)
-    training = TrainingConfig(
-        epochs=max(1, round(options.clips / runs)),
-        batch_size=16,
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=0.1),
-    )
-    config = PretrainConfig(
-        mask=MaskConfig(ratio=options.ratio),
-        masked=MaskedConfig(amplitude_weight=options.amplitude_weight),
-        training=training,
+def config_of(scenario: Scenario, seed: int, epochs: int) -> PretrainConfig:
+    """How the model is pretrained."""
+    return PretrainConfig(
+        mask=MaskConfig(ratio=scenario.ratio),
+        masked=MaskedConfig(amplitude_weight=scenario.amplitude_weight),
+        training=TrainingConfig(
+            epochs=epochs, batch_size=16, optimizer=OptimizerConfig(learning_rate=1e-3, warmup=0.1)
+        ),
         seed=seed,
         device="cpu",
     )
-    encoder = fresh(pools[0].runs, seed)
-    objective = modelling(encoder, config)
+
+
+def fresh(runs: Sequence[RunTokens], config: PretrainConfig) -> MaskedModelling:
+    """A model as initialised."""
+    backbone = load_backbone(MODEL.backbone, device="cpu", shared=False, seed=config.seed)
+    torch.manual_seed(config.seed)
+    model = modelling(BrainEncoder(backbone, runs[0].layout, MODEL), config)
+    assert isinstance(model, MaskedModelling)
+    return model.eval()
+
+
+def pretrained(pools: Sequence[Pool], config: PretrainConfig) -> tuple[MaskedModelling, dict[str, Any]]:
+    """The same model after masked modelling, and its losses."""
+    model = fresh(pools[0].runs, config)
     lesson = lesson_of(pools, {str(person) for person in pools[0].people[:8]}, config)
-    before = lesson.held_out_loss(objective)
-    fit(objective, lesson.examples([1.0] * len(pools)), training, seed=seed)
-    return encoder.eval(), {"before": before, "after": lesson.held_out_loss(objective)}
+    before = lesson.held_out_loss(model)
+    fit(model, lesson.examples([1.0] * len(pools)), config.training, seed=config.seed)
+    return model.eval(), {"before": before, "after": lesson.held_out_loss(model)}
 
 
 def probe() -> Pipeline:
@@ -144,24 +172,31 @@ class Scores:
         return fold_auc(labels, scores, folds, people)
 
 
-def one(seed: int, options: argparse.Namespace, found: dict[tuple[str, str], Scores]) -> dict[str, Any]:
+def one(
+    scenario: Scenario, seed: int, options: argparse.Namespace, found: dict[tuple[str, str], Scores]
+) -> dict[str, Any]:
     """One seed: cohorts, pretraining, probes."""
     spec = ParcelSpec(atlas=ATLAS)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        labelled = cohort(seed, options, folder)
-        others = [cohort(1000 * (number + 1) + seed, options, folder) for number in range(UNLABELLED)]
+        labelled = cohort(scenario, seed, options, folder)
+        others = [
+            cohort(scenario, 1000 * (number + 1) + seed, options, folder) for number in range(UNLABELLED)
+        ]
         runs = cut_runs(labelled, spec)
         pools = [
             Pool(name=f"unlabelled {number}", runs=cut_runs(other, spec), people=_names(other, number))
             for number, other in enumerate(others)
         ]
-        taught, losses = pretrained(pools, seed, options)
-        for encoder, start in ((fresh(runs, seed), "as initialised"), (taught, "pretrained")):
-            for pooling, features in POOLINGS.items():
-                found.setdefault((pooling, start), Scores()).add(seed, features(encoder, runs), labelled)
+        config = config_of(scenario, seed, max(1, round(options.clips / sum(len(pool) for pool in pools))))
+        taught, losses = pretrained(pools, config)
+        for model, start in ((fresh(runs, config), "as initialised"), (taught, "pretrained")):
+            for name, features in FEATURES.items():
+                found.setdefault((name, start), Scores()).add(seed, features(model, runs), labelled)
         amplitudes = np.stack([run.clip(0).amplitude_SP[:, 0] for run in runs])
-        found.setdefault(("regions' amplitudes", "no encoder"), Scores()).add(seed, amplitudes, labelled)
+        references = {"amplitudes": amplitudes, "correlations": parcel_connectivity(labelled, ATLAS)}
+        for name, values in references.items():
+            found.setdefault((f"regions' {name}", "no encoder"), Scores()).add(seed, values, labelled)
     return {"seed": seed, "held_out_loss": losses}
 
 
@@ -170,53 +205,66 @@ def _names(cache: Cache, number: int) -> NDArray[np.object_]:
 
 
 def main() -> None:
-    """Run all seeds and write the table."""
+    """Run all seeds of both scenarios and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--effect", type=float, default=0.7)
     parser.add_argument("--clips", type=int, default=11200, help="Clips that pretraining sees.")
-    parser.add_argument("--ratio", type=float, default=0.5)
-    parser.add_argument("--amplitude-weight", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    found: dict[tuple[str, str], Scores] = {}
-    seeds = [one(seed, options, found) for seed in options.seeds]
-    rows = [
-        {"pooling": pooling, "encoder": start, "seed": seed, **asdict(scores.auc(seed))}
-        for (pooling, start), scores in found.items()
-        for seed in (*options.seeds, None)
-    ]
-    fields = {
+    fields: dict[str, Any] = {
         "command": command("benchmarks.pretraining_probe"),
         **machine("torch", "timm", "scikit-learn"),
         "people": PEOPLE,
         "unlabelled_people": UNLABELLED * PEOPLE,
         "options": vars(options),
-        "pretraining": seeds,
-        "rows": rows,
+        "scenarios": [measured(scenario, options) for scenario in SCENARIOS],
     }
-    write("pretraining_probe", fields, "Masked pretraining, then a linear probe", _lines(rows, options))
+    write("pretraining_probe", fields, "Masked pretraining, then a linear probe", _lines(fields))
 
 
-def _lines(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> list[str]:
-    count = len(options.seeds)
+def measured(scenario: Scenario, options: argparse.Namespace) -> dict[str, Any]:
+    """All seeds of a scenario."""
+    found: dict[tuple[str, str], Scores] = {}
+    seeds = [one(scenario, seed, options, found) for seed in options.seeds]
+    rows = [
+        {"features": name, "encoder": start, "seed": seed, **asdict(scores.auc(seed))}
+        for (name, start), scores in found.items()
+        for seed in (*options.seeds, None)
+    ]
+    return {**asdict(scenario), "pretraining": seeds, "rows": rows}
+
+
+def _lines(fields: dict[str, Any]) -> list[str]:
     text = [
-        f"{PEOPLE} labelled and {UNLABELLED * PEOPLE} unlabelled people a seed, effect {options.effect:g};",
-        f"regions of {ATLAS}; mask ratio {options.ratio:g}, amplitude weighs {options.amplitude_weight:g};",
-        f"{options.clips:,} clips. AUC within folds by person, 95 % interval over people.",
-        "",
+        f"{PEOPLE} labelled and {UNLABELLED * PEOPLE} unlabelled people a seed; regions of {ATLAS};"
+        f" {fields['options']['clips']:,} clips.",
+        "AUC within folds by person, 95 % interval over people; the last column is of all seeds together.",
     ]
-    shown = [
-        (
-            row["pooling"],
-            row["encoder"],
-            f"all {count}" if row["seed"] is None else str(row["seed"]),
-            f"{row['estimate']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
-        )
-        for row in rows
-    ]
-    return [*text, *table(["features", "encoder", "seed", "AUC", "interval"], shown)]
+    for scenario in fields["scenarios"]:
+        text += [
+            "",
+            f"## Patients lose {scenario['name']}",
+            "",
+            f"{scenario['amplitude']:.0%} of amplitude, {scenario['coupling']:.0%} of coupling; mask ratio"
+            f" {scenario['ratio']:g}, the error in amplitude weighs {scenario['amplitude_weight']:g}.",
+            "",
+            *table(["features", "encoder", *_heads(scenario)], _rows(scenario)),
+        ]
+    return text
+
+
+def _heads(scenario: dict[str, Any]) -> list[str]:
+    return [*(f"seed {one['seed']}" for one in scenario["pretraining"]), "all, with its interval"]
+
+
+def _rows(scenario: dict[str, Any]) -> list[list[str]]:
+    shown: dict[tuple[str, str], list[str]] = {}
+    for row in scenario["rows"]:
+        told = f"{row['estimate']:.3f}"
+        if row["seed"] is None:
+            told += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        shown.setdefault((row["features"], row["encoder"]), []).append(told)
+    return [[*names, *values] for names, values in shown.items()]
 
 
 if __name__ == "__main__":

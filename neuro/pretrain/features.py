@@ -34,20 +34,28 @@ def run_features(encoder: BrainEncoder, runs: Sequence[RunTokens], *, cell_mm: f
     Raises:
         ParameterError: no run, runs of another layout, cells where places are not known in mm.
     """
-    _check(encoder, runs, cell_mm)
+    check_runs(encoder, runs, cell_mm)
     was_training = encoder.training
     encoder.eval()
     try:
         vectors = [_of_run(encoder, run, cell_mm) for run in runs]
     finally:
         encoder.train(was_training)
-    if cell_mm is None:
-        return np.stack([vector_CD[0] for vector_CD, _ in vectors])
+    return in_used_cells(vectors)
+
+
+def in_used_cells(vectors: Sequence[tuple[Floats, NDArray[np.intp]]]) -> Floats:
+    """What `by_cells` gave for each run -> (R, C * D), without the cells that no run has places in."""
     used_C = np.any([count_C > 0 for _, count_C in vectors], axis=0)
     return np.stack([vector_CD[used_C].ravel() for vector_CD, _ in vectors])
 
 
-def _check(encoder: BrainEncoder, runs: Sequence[RunTokens], cell_mm: float | None) -> None:
+def check_runs(encoder: BrainEncoder, runs: Sequence[RunTokens], cell_mm: float | None) -> None:
+    """Say no to runs of another layout, and to cells of places that are not known.
+
+    Raises:
+        ParameterError: either, or no run.
+    """
     if not runs:
         raise ParameterError("runs", must_be="at least one", got="none")
     other = next((run for run in runs if run.layout != encoder.layout), None)
@@ -72,10 +80,15 @@ def _of_run(encoder: BrainEncoder, run: RunTokens, cell_mm: float | None) -> tup
         for batch in run_batches(encoder, run)
     ]
     token_SD = (torch.stack(sums).sum(0) / len(run.clip_starts())).cpu().numpy()
-    cell_S, cells = _cells(run.centres_S3, cell_mm)
+    return by_cells(token_SD, run.centres_S3, cell_mm)
+
+
+def by_cells(values_SD: Floats, centres_S3: Floats, cell_mm: float | None) -> tuple[Floats, NDArray[np.intp]]:
+    """Values of places (S, D) -> their mean in each cell (C, D), and how many places it has (C,)."""
+    cell_S, cells = _cells(centres_S3, cell_mm)
     count_C = np.bincount(cell_S, minlength=cells)
-    sum_CD = np.zeros((cells, token_SD.shape[1]), dtype=np.float32)
-    np.add.at(sum_CD, cell_S, token_SD)
+    sum_CD = np.zeros((cells, values_SD.shape[1]), dtype=np.float32)
+    np.add.at(sum_CD, cell_S, values_SD)
     mean_CD: Floats = (sum_CD / np.maximum(count_C, 1)[:, None]).astype(np.float32)
     return mean_CD, count_C
 

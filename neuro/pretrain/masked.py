@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -155,6 +155,21 @@ class MaskedModelling(nn.Module):
 
     def errors(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean squared errors in signal and in amplitude, (B,) each; 0 where there is no amplitude."""
+        found = self._guessed(batch)
+        return (
+            _mean_square(found.signal_BHX, found.counts_BHX, first=1),
+            _mean_square(found.amplitude_BHP, found.inside_BHP, first=1),
+        )
+
+    def place_errors(self, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of each hidden place, (B, H) each; 0 where a place is padding."""
+        found = self._guessed(batch)
+        return (
+            _mean_square(found.signal_BHX, found.counts_BHX, first=2),
+            _mean_square(found.amplitude_BHP, found.inside_BHP, first=2),
+        )
+
+    def _guessed(self, batch: MaskedBatch) -> _Guessed:
         tokens, mask = batch.tokens, batch.mask
         # Whatever is seen is real, so the encoder needs no mask.
         seen = replace(tokens.at_places(mask.visible_BK), padded=False)
@@ -167,10 +182,22 @@ class MaskedModelling(nn.Module):
         counts_BWHV = inside_BHP[:, None].repeat(1, tokens.windows, 1, frames)
         if self.config.normalise:
             target_BWHV = normalised(target_BWHV, counts_BWHV)
-        signal_B = _mean_square(guess_BWHV - target_BWHV, counts_BWHV)
-        if not guess_BHP.shape[-1]:
-            return signal_B, torch.zeros_like(signal_B)
-        return signal_B, _mean_square(guess_BHP - hidden.amplitude_BSP, inside_BHP)
+        has_amplitude = guess_BHP.shape[-1] > 0
+        return _Guessed(
+            signal_BHX=(guess_BWHV - target_BWHV).transpose(1, 2).flatten(2),
+            counts_BHX=counts_BWHV.transpose(1, 2).flatten(2),
+            amplitude_BHP=guess_BHP - hidden.amplitude_BSP if has_amplitude else guess_BHP,
+            inside_BHP=inside_BHP if has_amplitude else inside_BHP[..., :0],
+        )
+
+
+class _Guessed(NamedTuple):
+    """What guesses were off by at each hidden place, its windows and values side by side, and what counts."""
+
+    signal_BHX: torch.Tensor
+    counts_BHX: torch.Tensor
+    amplitude_BHP: torch.Tensor
+    inside_BHP: torch.Tensor
 
 
 def inside(tokens: TokenBatch, layout: TokenLayout) -> torch.Tensor:
@@ -203,8 +230,8 @@ def normalised(signal_BWHV: torch.Tensor, counts_BWHV: torch.Tensor) -> torch.Te
     return centred_BWHV / (variance_BWH1 + FLATTEST).sqrt()
 
 
-def _mean_square(difference: Any, counts: torch.Tensor) -> torch.Tensor:
-    """Mean square of each row's values that count, (B,)."""
-    total_B: torch.Tensor = (difference.square() * counts).flatten(1).sum(1)
-    mean_B: torch.Tensor = total_B / counts.flatten(1).sum(1).clamp(min=1)
-    return mean_B
+def _mean_square(difference: Any, counts: torch.Tensor, *, first: int) -> torch.Tensor:
+    """Mean square of the values that count, over all axes from `first` on; 0 where none does."""
+    total: torch.Tensor = (difference.square() * counts).flatten(first).sum(first)
+    mean: torch.Tensor = total / counts.flatten(first).sum(first).clamp(min=1)
+    return mean
