@@ -17,9 +17,13 @@ from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from neuro.model import BrainEncoder, ModelConfig
 from neuro.model.encoder_folder import load_encoder, save_encoder
 from neuro.pretrain.config import PretrainConfig
+from neuro.pretrain.contrastive import ContrastiveModelling
 from neuro.pretrain.features import run_features
+from neuro.pretrain.lesson import lesson_of
+from neuro.pretrain.pools import open_pool
 from neuro.pretrain.proxy import ProxyConfig
 from neuro.pretrain.run import Plan, pretrain
+from neuro.pretrain.saved import load_modelling
 from neuro.tokens import RunTokens, TubeletSpec, collate, cubes
 from neuro.training.config import OptimizerConfig, TrainingConfig
 from neuro.training.loop import Listeners
@@ -81,6 +85,24 @@ def test_it_leaves_an_encoder_and_an_account(done: Path, cache: Cache) -> None:
         torch.testing.assert_close(again(collate([run.clip(0)])).tokens_BND, out, atol=0, rtol=0)
 
 
+def test_the_whole_objective_comes_back(done: Path, cache: Cache, other: Path, tmp_path: Path) -> None:
+    modelling, spec = load_modelling(done, device="cpu")
+    assert spec == SPEC
+    assert modelling.training is False
+    facts = json.loads((done / "run.json").read_text())
+    first, second = ([open_pool(root, SPEC, device="cpu")] for root in (other, cache.root))
+    config = made_plan(cache.root).config
+    lesson = lesson_of(second, set(facts["people_held_out"]), config, others=[*second, *first])
+    assert lesson.held_out_loss(modelling) == pytest.approx(facts["phases"][1]["held_out_loss"], abs=1e-6)
+
+    broken = shutil.copytree(done, tmp_path / "broken")
+    (broken / "phase-2" / "objective.safetensors").write_bytes(b"x")
+    with pytest.raises(BadFileError, match="a folder that `neuro pretrain` finished"):
+        load_modelling(broken)
+    with pytest.raises(BadFileError, match="FileNotFoundError"):
+        load_modelling(done / "encoder")
+
+
 def test_the_report_tells_all_that_was_tried(done: Path) -> None:
     report = json.loads((done / "report.json").read_text())
     facts = json.loads((done / "run.json").read_text())
@@ -128,6 +150,8 @@ def test_contrastive_from_a_pretrained_encoder(done: Path, cache: Cache, tmp_pat
     facts = pretrain(plan, tmp_path / "out")
     assert facts["init_from"] == load_encoder(done, device="cpu")[0].backbone.fingerprint
     assert np.isfinite(facts["phases"][0]["held_out_loss"])
+    again, _ = load_modelling(tmp_path / "out", device="cpu")
+    assert isinstance(again, ContrastiveModelling)
     before, after = weights_of(done), weights_of(tmp_path / "out")
     assert 0 < max(float((before[n] - after[n]).abs().max()) for n in before) < 0.5
 
