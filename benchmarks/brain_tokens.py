@@ -4,10 +4,10 @@
 
 One clip is 20 frames of a grid of 96 x 96 x 96 voxels of 2 mm, cut into cubes of 6 voxels, as in SwiFT's
 published configuration (Kim et al. 2023, arXiv 2307.05916). Forward: in-brain tokens through a ViT-Ti of
-timm's (more parameters than SwiFT's 4.3 million), in units of one picture's forward pass through ViT-B/32 in
-a batch of 16, the two taking turns. Training: the same model on the same runs, once on the cubes that touch
-the brain and once on all cubes of the grid; throughput in clips a second, and the losses that they come to.
-Writes benchmarks/results/brain_tokens.json and .md.
+timm's (more parameters than SwiFT's 4.3 million), in units of one picture's forward pass through ViT-B/32
+in a batch of 16, the two taking turns. Training: `neuro train`'s default model on the same runs, once on
+the cubes that touch the brain and once on all cubes of the grid; throughput in clips a second, and the
+losses that they come to. Writes benchmarks/results/brain_tokens.json and .md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from benchmarks.outcome import command, machine, table, write
 from data.caches.cached_run import CachedRun
 from data.simulation.signal import template_brain
-from neuro.model import BrainTransformer, ModelConfig
+from neuro.model import DEFAULT_BACKBONE, BrainTransformer, ModelConfig
 from neuro.scaling.flops import forward_flops
 from neuro.tokens import CubeTokens, TubeletSpec, collate, cubes
 from vision.backbones import load_backbone
@@ -35,7 +35,7 @@ CLIP_BACKBONE = "scratch:vit_tiny_patch16_224"
 PICTURE, PICTURES = "ViT-B-32", 16
 SWIFT_UNITS, SWIFT_GFLOP, SWIFT_PARAMETERS = 43.0, 22.8, 4.32e6  # measured beside the same picture model
 LARGEST_UNITS = 8.7
-PEOPLE, STEPS, BATCH = 24, 60, 4
+PEOPLE, STEPS, BATCH = 24, 36, 4
 EFFECT = 0.8  # what patients lose of one region's amplitude, in the training comparison
 
 
@@ -129,7 +129,7 @@ def training(seeds: list[int]) -> list[dict[str, Any]]:
 
 def _trained(cut: dict[str, list[CubeTokens]], seed: int) -> dict[str, Any]:
     """Both ways take each step in turn, on the same people."""
-    models = {name: brain_model(runs[0]).train() for name, runs in cut.items()}
+    models = {name: brain_model(runs[0], DEFAULT_BACKBONE).train() for name, runs in cut.items()}
     optimizers = {
         name: torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.05)
         for name, model in models.items()
