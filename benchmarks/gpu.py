@@ -49,11 +49,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        print("error: there is no CUDA card here", file=sys.stderr)
-        raise SystemExit(2)
-    device = torch.device("cuda")
-    card = torch.cuda.get_device_name(device)
+    device, card = cuda_card()
     models = []
     for arch in options.arch:
         agreement = check(arch, device)  # first: a fast wrong answer is worth nothing
@@ -65,8 +61,25 @@ def main() -> None:
         "models": models,
         "search": search(device, options.rows, 512),
     }
-    name = re.sub(r"[^a-z0-9]+", "_", card.lower()).strip("_")
-    write(f"gpu_{name}", fields, f"On one {card}", _lines(fields))
+    write(f"gpu_{file_name(card)}", fields, f"On one {card}", _lines(fields))
+
+
+def cuda_card() -> tuple[torch.device, str]:
+    """The CUDA device and its name.
+
+    Raises:
+        SystemExit: 2, there is none.
+    """
+    if not torch.cuda.is_available():
+        print("error: there is no CUDA card here", file=sys.stderr)
+        raise SystemExit(2)
+    device = torch.device("cuda")
+    return device, torch.cuda.get_device_name(device)
+
+
+def file_name(card: str) -> str:
+    """A card's name as a part of a file's."""
+    return re.sub(r"[^a-z0-9]+", "_", card.lower()).strip("_")
 
 
 def build(arch: str) -> Backbone:

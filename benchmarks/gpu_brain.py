@@ -11,15 +11,13 @@ benchmarks/results/gpu_brain_CARD.json and .md.
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from benchmarks.brain_tokens import brain_model, clip_run, spec
-from benchmarks.gpu import peak, timed
+from benchmarks.gpu import cuda_card, file_name, peak, timed
 from benchmarks.outcome import command, machine, table, write
 from neuro.model import BrainTransformer
 from neuro.scaling.flops import FORWARD_AND_BACKWARD, forward_flops
@@ -35,11 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32])
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        print("error: there is no CUDA card here", file=sys.stderr)
-        raise SystemExit(2)
-    device = torch.device("cuda")
-    card = torch.cuda.get_device_name(device)
+    device, card = cuda_card()
     agreement = check(device)  # first: a fast wrong answer is worth nothing
     rows = [
         row
@@ -54,8 +48,7 @@ def main() -> None:
         "agreement": agreement,
         "training": rows,
     }
-    name = re.sub(r"[^a-z0-9]+", "_", card.lower()).strip("_")
-    write(f"gpu_brain_{name}", fields, f"ViT-B on tubelets, on one {card}", _lines(fields))
+    write(f"gpu_brain_{file_name(card)}", fields, f"ViT-B on tubelets, on one {card}", _lines(fields))
 
 
 def clips(count: int) -> TokenBatch:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -38,7 +37,7 @@ from data.splits.folds import assert_no_leak, subject_folds
 from neuro.baselines import parcel_connectivity
 from neuro.demo import DEMO_RECIPE
 from neuro.intervals import fold_auc
-from neuro.model import BrainEncoder, ModelConfig
+from neuro.model import ModelConfig, fresh_encoder
 from neuro.pretrain.config import PretrainConfig
 from neuro.pretrain.features import run_features
 from neuro.pretrain.lesson import lesson_of, modelling
@@ -50,7 +49,6 @@ from neuro.study import cut_runs, labels_and_people
 from neuro.tokens import ParcelSpec, RunTokens
 from neuro.training.config import OptimizerConfig, TrainingConfig
 from neuro.training.loop import fit
-from vision.backbones import load_backbone
 
 PEOPLE, UNLABELLED, ATLAS, CELL_MM = 80, 2, "aal", 30.0
 MODEL = ModelConfig()
@@ -113,9 +111,7 @@ def config_of(scenario: Scenario, seed: int, epochs: int) -> PretrainConfig:
 
 def fresh(runs: Sequence[RunTokens], config: PretrainConfig) -> MaskedModelling:
     """A model as initialised."""
-    backbone = load_backbone(MODEL.backbone, device="cpu", shared=False, seed=config.seed)
-    torch.manual_seed(config.seed)
-    model = modelling(BrainEncoder(backbone, runs[0].layout, MODEL), config)
+    model = modelling(fresh_encoder(runs[0].layout, MODEL, seed=config.seed, device="cpu"), config)
     assert isinstance(model, MaskedModelling)
     return model.eval()
 

@@ -115,8 +115,7 @@ def _load(folder: Path, device: str) -> ParkinsonClassifier:
         parameters[name] = options_from(kind, given, name) if given is not None else None
     classifier = ParkinsonClassifier(**parameters, device=device)
     classifier.spec_ = spec_from(facts["tokens"])
-    axes = {name: tuple(facts["layout"][name]) for name in ("signal", "amplitude")}
-    classifier.layout_ = TokenLayout(**{**facts["layout"], **axes})
+    classifier.layout_ = TokenLayout.from_facts(facts["layout"])
     backbone = load_backbone(f"local:{folder / BACKBONE}", device=device, shared=False)
     config = options_from(ModelConfig, facts["config"], "config")
     model = BrainTransformer(backbone, classifier.layout_, config)

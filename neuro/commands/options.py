@@ -27,6 +27,9 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Another value for an option of the recipe: section.key=value. Repeatable."),
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the interrupted run in --out, with the same options.")
+]
 InitFrom = Annotated[
     Path | None,
     typer.Option(help="Begin with the encoder in the folder of a pretraining or a training."),

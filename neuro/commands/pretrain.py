@@ -17,6 +17,7 @@ from neuro.commands.options import (
     InitFrom,
     Out,
     PresetName,
+    Resume,
     Seed,
     chosen_preset,
 )
@@ -54,9 +55,7 @@ def pretrain(
         float, typer.Option(help="Share of the people of each cohort that the loss is measured on.")
     ] = 0.1,
     init_from: InitFrom = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in --out, with the same options.")
-    ] = False,
+    resume: Resume = False,
     backbone: BackboneName = None,
     epochs: Epochs = None,
     seed: Seed = 0,
@@ -97,7 +96,6 @@ def pretrain(
 def _run(plan: Plan, out: Path, *, resume: bool) -> None:
     from neuro.pretrain.run import pretrain as run
     from neuro.training_bar import training_bar
-    from vision.training.interruption import StoppedError
     from vision.training.ranks import is_first
 
     def on_trial(name: str, done: int, total: int) -> None:
@@ -105,13 +103,8 @@ def _run(plan: Plan, out: Path, *, resume: bool) -> None:
             print(f"trying blend {done + 1} of {total}: {name}", file=sys.stderr)
 
     command = shlex.join(["neuro", *sys.argv[1:]])
-    try:
-        with training_bar(shown=is_first()) as listeners:
-            facts = run(plan, out, resume=resume, command=command, listeners=listeners, on_trial=on_trial)
-    except StoppedError as stopped:
-        if is_first():
-            print(stopped)
-        raise SystemExit(stopped.exit_code) from None
+    with training_bar() as listeners:
+        facts = run(plan, out, resume=resume, command=command, listeners=listeners, on_trial=on_trial)
     if is_first():
         _tell(facts, out)
 

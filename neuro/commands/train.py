@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from neuro.commands.options import (
     BackboneName,
     CacheFolder,
@@ -15,6 +11,7 @@ from neuro.commands.options import (
     InitFrom,
     Out,
     PresetName,
+    Resume,
     Seed,
     chosen_preset,
     study_config,
@@ -28,9 +25,7 @@ def train(
     preset: PresetName = PRESETS[0],
     changes: Changes = None,
     init_from: InitFrom = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in --out, with the same options.")
-    ] = False,
+    resume: Resume = False,
     backbone: BackboneName = None,
     epochs: Epochs = None,
     seed: Seed = 0,
@@ -42,20 +37,14 @@ def train(
     """
     from neuro.train_run import open_training
     from neuro.training_bar import training_bar
-    from vision.training.interruption import StoppedError
     from vision.training.ranks import is_first, own_device
 
     chosen = chosen_preset(preset, changes, backbone=backbone, epochs=epochs, init_from=init_from)
     start = None if init_from is None else str(init_from)
     config = study_config(chosen, init_from=start, seed=seed, device=own_device(device))
     training = open_training(cache, out, config, resume=resume)
-    try:
-        with training_bar(shown=is_first()) as listeners:
-            losses = training.run(listeners)
-    except StoppedError as stopped:
-        if is_first():
-            print(stopped)
-        raise SystemExit(stopped.exit_code) from None
+    with training_bar() as listeners:
+        losses = training.run(listeners)
     if is_first():
         print(f"trained on {len(training.cache)} runs, final loss {losses[-1]:.3f}; saved in {out}")
         print("This loss is of those runs: `neuro evaluate` says how well unseen people are told apart.")

@@ -20,7 +20,7 @@ from neuro.model.positions import position_codes
 from neuro.tokens.batch import TokenBatch
 from neuro.tokens.run_tokens import TokenLayout
 from vision.adapt import depth_rates
-from vision.backbones import Backbone
+from vision.backbones import Backbone, load_backbone
 
 POSITION_GAIN = 0.5  # places are told about half as loudly as contents
 
@@ -31,6 +31,20 @@ class Encoded:
 
     prefix_BPD: torch.Tensor
     tokens_BND: torch.Tensor
+
+
+def fresh_encoder(
+    layout: TokenLayout, config: ModelConfig, *, seed: int = 0, device: str = "auto"
+) -> BrainEncoder:
+    """An encoder around a private copy of `config`'s backbone; what is new in it begins by `seed`.
+
+    Raises:
+        ParameterError: the backbone takes no tokens, or has too few blocks to take turns.
+    """
+    backbone = load_backbone(config.backbone, device=device, shared=False, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BrainEncoder(backbone, layout, config).to(backbone.device)
 
 
 class BrainEncoder(nn.Module):

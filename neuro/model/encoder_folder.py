@@ -92,7 +92,7 @@ def load_encoder(
     try:
         place = _place(Path(folder))
         facts = json.loads((place.folder / place.description).read_text(encoding="utf-8"))
-        own = _layout(facts["layout"])
+        own = TokenLayout.from_facts(facts["layout"])
         _check_layout(own, layout, Path(folder))
         return _load(place, facts, own, device), spec_from(facts["tokens"])
     except _LayoutError as error:
@@ -106,11 +106,6 @@ def load_encoder(
             do="name another, or pretrain again",
             path=folder,
         ) from error
-
-
-def _layout(facts: Mapping[str, Any]) -> TokenLayout:
-    axes = {name: tuple(facts[name]) for name in ("signal", "amplitude")}
-    return TokenLayout(**{**facts, **axes})
 
 
 class _LayoutError(Exception):

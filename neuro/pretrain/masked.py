@@ -22,6 +22,7 @@ from neuro.model import BrainEncoder
 from neuro.model.positions import position_codes
 from neuro.pretrain.masking import Mask
 from neuro.tokens import TokenBatch, TokenLayout
+from vision.backbones.backbone import attention_bias
 
 LEAST_WIDTH, HEAD_WIDTH = 64, 32
 FLATTEST = 1e-3  # a token whose values hardly differ is not blown up to unit spread
@@ -102,7 +103,7 @@ class MaskedDecoder(nn.Module):
         seen_BNE = self.enter(encoded_BND) + self._places(tokens, mask.visible_BK)
         asked_BNE = self.mask_token_E + self._places(tokens, mask.hidden_BH)
         both_BNE = torch.cat([seen_BNE, asked_BNE], dim=1)
-        bias = _bias(mask, tokens.windows, seen_BNE)
+        bias = _bias(mask, tokens.windows, both_BNE)
         for block in self.blocks:
             both_BNE = block(both_BNE, attn_mask=bias)
         out_BNE = self.norm(both_BNE[:, seen_BNE.shape[1] :])
@@ -121,13 +122,14 @@ class MaskedDecoder(nn.Module):
         return codes_BME
 
 
-def _bias(mask: Mask, windows: int, seen_BNE: torch.Tensor) -> torch.Tensor | None:
+def _bias(mask: Mask, windows: int, both_BNE: torch.Tensor) -> torch.Tensor | None:
     """What keeps padding out of the decoder's attention (B, 1, 1, N); None without padding."""
     if bool(mask.real_BH.all()):
         return None
-    real_BN = F.pad(mask.real_BH.repeat(1, windows), (seen_BNE.shape[1], 0), value=True)
-    bias_BN = torch.zeros_like(real_BN, dtype=seen_BNE.dtype).masked_fill_(~real_BN, float("-inf"))
-    return bias_BN[:, None, None, :]
+    hidden_BN = mask.real_BH.repeat(1, windows)
+    seen = both_BNE.shape[1] - hidden_BN.shape[1]
+    real_BN = F.pad(hidden_BN, (seen, 0), value=True)
+    return attention_bias(real_BN, both_BNE)
 
 
 class MaskedModelling(nn.Module):

@@ -13,14 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from data.errors import ParameterError
-from neuro.model import BrainEncoder, ModelConfig
+from neuro.model import ModelConfig, fresh_encoder
 from neuro.pretrain.config import PretrainConfig
 from neuro.pretrain.lesson import Lesson, modelling
 from neuro.training.loop import fit
-from vision.backbones import load_backbone
 
 PROXY_BACKBONE = "scratch:vit_tiny_patch16_224/embed_dim=32,depth=2,num_heads=2"
 
@@ -114,10 +111,8 @@ def try_blends(
 def _trial(lesson: Lesson, target: Lesson, weights: Sequence[float], proxy: ProxyConfig, seed: int) -> float:
     config = _small(lesson.config, seed)
     layout = lesson.train[0].runs[0].layout
-    backbone = load_backbone(proxy.backbone, device=config.device, shared=False, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = BrainEncoder(backbone, layout, ModelConfig(backbone=proxy.backbone)).to(backbone.device)
+    model = ModelConfig(backbone=proxy.backbone)
+    encoder = fresh_encoder(layout, model, seed=seed, device=config.device)
     objective = modelling(encoder, config)
     examples = replace(lesson, config=config).examples(weights, proxy.samples)
     fit(objective, examples, config.training, seed=seed)

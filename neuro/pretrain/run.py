@@ -15,12 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from data.digest import sha256
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from data.writing import require_new_or_empty, write_whole
-from neuro.model import BrainEncoder, ModelConfig
+from neuro.model import BrainEncoder, ModelConfig, fresh_encoder
 from neuro.model.encoder_folder import INNER, load_encoder, save_encoder
 from neuro.pretrain.blend import check_weights
 from neuro.pretrain.config import PretrainConfig
@@ -30,7 +28,6 @@ from neuro.pretrain.pools import Pool, held_out_people, open_pool, require_alike
 from neuro.pretrain.proxy import ProxyConfig, trials_told, try_blends
 from neuro.tokens import TokenLayout, TokenSpec, TubeletSpec, spec_as_dict
 from neuro.training.loop import Listeners
-from vision.backbones import load_backbone
 from vision.training.ranks import is_first
 
 FORMAT = 1
@@ -153,11 +150,7 @@ class _Start:
                 "tokens of the cohorts", must_be=f"as the encoder takes them ({encoder.layout})", got=layout
             )
         if encoder is None:
-            seed, name = plan.config.seed, plan.model.backbone
-            backbone = load_backbone(name, device=plan.config.device, shared=False, seed=seed)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                encoder = BrainEncoder(backbone, layout, plan.model).to(backbone.device)
+            encoder = fresh_encoder(layout, plan.model, seed=plan.config.seed, device=plan.config.device)
         return modelling(encoder, plan.config)
 
 

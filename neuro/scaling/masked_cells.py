@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
-from neuro.model import BrainEncoder, ModelConfig
+from neuro.model import ModelConfig, fresh_encoder
 from neuro.pretrain.config import PretrainConfig
 from neuro.pretrain.lesson import Lesson, Modelling, lesson_of, modelling
-from neuro.pretrain.pools import Pool, held_out_people
+from neuro.pretrain.pools import Pool, held_out_people, parted
 from neuro.scaling.finished import Finished
 from neuro.scaling.flops import training_flops
 from neuro.scaling.grid import Cell
@@ -19,7 +17,6 @@ from neuro.scaling.parameters import encoder_params
 from neuro.scaling.people_share import people_share
 from neuro.tokens import spec_as_dict
 from neuro.training.loop import fit
-from vision.backbones import load_backbone
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,19 +73,14 @@ class MaskedCells:
 
     def _lesson(self, cell: Cell) -> Lesson:
         held = held_out_people([self.pool], self.config.held_out, seed=self.config.seed)
-        others = self.pool.of(~self._held(held))
+        others, _ = parted(self.pool, held)
         chosen = others.of(people_share(others.people, cell.share, seed=cell.seed))
         training = replace(self.config.training, epochs=max(1, round(cell.passes)))
         lesson = lesson_of([self.pool], held, replace(self.config, training=training))
         return replace(lesson, train=[chosen], config=replace(lesson.config, seed=cell.seed))
 
-    def _held(self, held: set[str]) -> Any:
-        return torch.tensor([str(person) in held for person in self.pool.people]).numpy()
-
     def _objective(self, cell: Cell) -> Modelling:
-        backbone = load_backbone(cell.backbone, device=self.config.device, shared=False, seed=cell.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(cell.seed)
-            model = replace(self.model, backbone=cell.backbone)
-            encoder = BrainEncoder(backbone, self.pool.runs[0].layout, model).to(backbone.device)
+        model = replace(self.model, backbone=cell.backbone)
+        layout = self.pool.runs[0].layout
+        encoder = fresh_encoder(layout, model, seed=cell.seed, device=self.config.device)
         return modelling(encoder, replace(self.config, seed=cell.seed))

@@ -70,12 +70,7 @@ class ParcelTokens(RunTokens):
 
     def series(self, start: int, stop: int) -> Floats:
         """z-scores of the regions, float32 (n, R)."""
-        if not 0 <= start < stop <= self.n_frames:
-            raise ParameterError(
-                f"frames of run {self.run_id}",
-                must_be=f"a range within 0 to {self.n_frames}",
-                got=f"{start} to {stop}",
-            )
+        self.require_frames(start, stop)
         return np.array(self.series_TR[start:stop], dtype=np.float32)
 
     def clip_of(self, series_LM: Floats) -> Clip:

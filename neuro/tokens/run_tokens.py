@@ -9,6 +9,7 @@ features of its slices); W windows, S places, V values of a token's signal, P va
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -57,6 +58,12 @@ class TokenLayout:
     signal: tuple[int, ...]
     amplitude: tuple[int, ...]
     regions: int = 0
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> TokenLayout:
+        """What `dataclasses.asdict` gave, after JSON made lists of its tuples."""
+        axes = {name: tuple(facts[name]) for name in ("signal", "amplitude")}
+        return cls(**{**facts, **axes})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,6 +154,19 @@ class RunTokens(ABC):
         chosen = alive[:: -(-len(alive) // MOST_SERIES)]
         unit_TM = (series_TM[:, chosen] - series_TM[:, chosen].mean(axis=0)) / spread_M[chosen]
         return (np.abs(np.fft.rfft(unit_TM, axis=0)) ** 2).mean(axis=1), spread_M
+
+    def require_frames(self, start: int, stop: int, what: str = "frames") -> None:
+        """Say no to frames that the run has not.
+
+        Raises:
+            ParameterError: `start` to `stop` - 1 are not frames of the run.
+        """
+        if not 0 <= start < stop <= self.n_frames:
+            raise ParameterError(
+                f"{what} of run {self.run_id}",
+                must_be=f"a range within 0 to {self.n_frames}",
+                got=f"{start} to {stop}",
+            )
 
     @abstractmethod
     def series(self, start: int, stop: int) -> Floats:

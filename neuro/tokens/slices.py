@@ -47,12 +47,7 @@ class SliceTokens(RunTokens):
 
     def series(self, start: int, stop: int) -> Floats:
         """Features of sampled frames, float32 (n, S * F)."""
-        if not 0 <= start < stop <= self.n_frames:
-            raise ParameterError(
-                f"sampled frames of run {self.run_id}",
-                must_be=f"a range within 0 to {self.n_frames}",
-                got=f"{start} to {stop}",
-            )
+        self.require_frames(start, stop, "sampled frames")
         return np.array(self.features_TSF[start:stop], dtype=np.float32).reshape(stop - start, -1)
 
     def clip_of(self, series_LM: Floats) -> Clip:
@@ -93,7 +88,8 @@ def slices(run: CachedRun, spec: SliceSpec | None = None, backbone: Backbone | N
     spec = spec or SliceSpec(frames=1)
     features_TSF = frozen_features(run, spec, backbone)
     places = slice_places(run.mask_XYZ, spec)
-    middle_S3 = np.array([_middle(run.mask_XYZ, place) for place in places])
+    inside_N3 = np.argwhere(run.mask_XYZ)
+    middle_S3 = np.array([_middle(inside_N3, place) for place in places])
     return SliceTokens(
         run_id=run.run_id,
         spec=spec,
@@ -123,10 +119,12 @@ def _plane(axis: int, index: int) -> tuple[slice | int, ...]:
     return (*[slice(None)] * axis, index)
 
 
-def _middle(mask_XYZ: NDArray[np.bool_], place: Place) -> NDArray[np.float64]:
-    """Mean voxel (3,) of a slice's brain; of a slice through a gap, that of the whole brain in its plane."""
+def _middle(inside_N3: NDArray[np.intp], place: Place) -> NDArray[np.float64]:
+    """Voxels of the brain (N, 3) -> mean voxel (3,) of those in a slice.
+
+    Of a slice through a gap, it is the mean of the whole brain in the slice's plane.
+    """
     axis, index = place
-    inside_N3 = np.argwhere(mask_XYZ)
     in_plane_N3 = inside_N3[inside_N3[:, axis] == index]
     middle_3 = (in_plane_N3 if len(in_plane_N3) else inside_N3).mean(0)
     middle_3[axis] = index
