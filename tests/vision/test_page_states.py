@@ -219,6 +219,7 @@ def test_signing_in_leads_to_an_empty_index(browser: Browser, locked_server: Pag
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_label("Token").press("Enter")
         expect(page.get_by_role("list", name="The query")).to_contain_text("a cat")
+        page.wait_for_load_state("networkidle")  # what the page asks first would send it to sign in by itself
         context.clear_cookies()
         page.get_by_role("button", name="Remove a cat").click()
         expect(page).to_have_url(re.compile("/sign-in$"))
