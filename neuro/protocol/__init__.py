@@ -1,0 +1,1 @@
+"""The protocol: who is tested by whom, against what, and what may be said of it afterwards."""
