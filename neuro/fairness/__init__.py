@@ -1,0 +1,1 @@
+"""Does the prediction hold for everybody, and is it more than age, sex, motion and site?"""
