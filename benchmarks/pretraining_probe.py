@@ -36,7 +36,7 @@ from data.simulation.cohort import SimulationSpec, simulate
 from data.splits.folds import assert_no_leak, subject_folds
 from neuro.baselines import parcel_connectivity
 from neuro.demo import DEMO_RECIPE
-from neuro.intervals import fold_auc
+from neuro.protocol.intervals import fold_auc
 from neuro.model import ModelConfig, fresh_encoder
 from neuro.pretrain.config import PretrainConfig
 from neuro.pretrain.features import run_features

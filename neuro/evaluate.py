@@ -20,7 +20,7 @@ from data.interval import Interval
 from data.splits.folds import Fold, assert_no_leak
 from data.writing import write_whole
 from neuro.inner_folds import check_inner_folds
-from neuro.intervals import fold_auc
+from neuro.protocol.intervals import fold_auc
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,33 +1,28 @@
 """Area under the ROC curve over cross-validation folds, with a bootstrap interval over people.
 
-Scores of different folds come from different models and are not on one scale, so only pairs within a fold are
-compared: the AUC is the share of (positive, negative) pairs of the same fold that stand in the right order.
+Scores of different folds come from different models and are not on one scale, so only pairs within a fold
+are compared: the AUC of a deal is the share of (positive, negative) pairs of the same fold that stand in the
+right order, ties counting half; that of several deals is their mean.
+
+Letters: D deals, N runs, R resamples, P positive and M negative runs of one fold.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
 from data.interval import Interval
+from neuro.protocol.resampling import Floats, Ints, drawn, people_of
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Pairs:
-    """The pairs of one fold: which person each side is, and whether the pair is in order (ties count 0.5)."""
-
-    positive_P: NDArray[np.intp]
-    negative_N: NDArray[np.intp]
-    ordered_PN: NDArray[np.float64]
+Z95 = 1.959963984540054  # two-sided, of the normal distribution
 
 
 def fold_auc(
-    labels: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    folds: NDArray[np.int64],
+    labels: Ints,
+    scores: Floats,
+    folds: Ints,
     groups: NDArray[np.object_],
     *,
     resamples: int = 2000,
@@ -35,56 +30,75 @@ def fold_auc(
 ) -> Interval:
     """AUC within folds and its percentile bootstrap interval.
 
-    People, not runs, are resampled, with replacement, within each label: the interval says how the figure
-    would move with other people tested, the trained models given. It does not know how training on other
-    people would have moved it, and is therefore somewhat narrow.
+    People, not runs, are resampled, with replacement, within each label, the same ones in all deals: the
+    interval says how the figure would move with other people tested, the trained models given. It does not
+    know how training on other people would have moved it, and is therefore somewhat narrow.
 
     Args:
-        labels: 0 or 1 for each run (n,).
-        scores: the higher, the more positive (n,).
-        folds: the fold in which each run was tested (n,).
-        groups: the person of each run (n,).
+        labels: 0 or 1 for each run (N,).
+        scores: the higher, the more positive (N,), or of several deals (D, N).
+        folds: the fold in which each run was tested, -1 for none; of the same shape.
+        groups: the person of each run (N,).
         resamples: bootstrap samples.
         seed: of the resampling.
 
     Raises:
-        ParameterError: no fold holds both labels.
+        ParameterError: no fold holds both labels, or a person has two.
     """
-    people, person = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-    pairs = [_pairs(labels, scores, person, np.flatnonzero(folds == fold)) for fold in np.unique(folds)]
-    pairs = [p for p in pairs if p.ordered_PN.size]
-    if not pairs:
+    scores_DN, folds_DN = np.atleast_2d(scores), np.atleast_2d(folds)
+    once = mean_of_deals(auc_of_deals(labels, scores_DN, folds_DN, np.ones((1, len(labels)))))
+    if np.isnan(once).any():
         raise ParameterError("folds", must_be="such that one of them holds both labels", got="none that does")
-    rng = np.random.default_rng(seed)
-    once = np.ones((1, len(people)))
-    drawn = np.zeros((resamples, len(people)))
-    for sides in ([p.positive_P for p in pairs], [p.negative_N for p in pairs]):
-        side = np.unique(np.concatenate(sides))
-        drawn[:, side] = rng.multinomial(len(side), np.full(len(side), 1 / len(side)), size=resamples)
-    # A sample of very few people may hold no pair of a common fold: it says nothing.
-    low, high = np.nanpercentile(_weighted_auc(pairs, drawn), [2.5, 97.5])
-    return Interval(estimate=float(_weighted_auc(pairs, once)[0]), low=float(low), high=float(high))
-
-
-def _pairs(
-    labels: NDArray[np.int64], scores: NDArray[np.float64], person: NDArray[np.intp], rows: NDArray[np.intp]
-) -> _Pairs:
-    positive, negative = rows[labels[rows] == 1], rows[labels[rows] == 0]
-    difference = scores[positive][:, None] - scores[negative][None, :]
-    return _Pairs(
-        positive_P=person[positive],
-        negative_N=person[negative],
-        ordered_PN=(difference > 0) + 0.5 * (difference == 0),
+    weights_RN = drawn(people_of(groups, labels), folds_DN, resamples, seed)
+    return percentile_interval(
+        float(once[0]), mean_of_deals(auc_of_deals(labels, scores_DN, folds_DN, weights_RN))
     )
 
 
-def _weighted_auc(pairs: list[_Pairs], weights_RG: NDArray[np.float64]) -> NDArray[np.float64]:
-    """AUC for each row of weights over people (R, people)."""
-    ordered = np.zeros(len(weights_RG))
-    total = np.zeros(len(weights_RG))
-    for p in pairs:
-        positive_RP, negative_RN = weights_RG[:, p.positive_P], weights_RG[:, p.negative_N]
-        ordered += np.einsum("rp,pn,rn->r", positive_RP, p.ordered_PN, negative_RN)
-        total += positive_RP.sum(1) * negative_RN.sum(1)
-    auc_R: NDArray[np.float64] = np.divide(ordered, total, out=np.full(len(total), np.nan), where=total > 0)
-    return auc_R
+def auc_of_deals(labels: Ints, scores_DN: Floats, folds_DN: Ints, weights_RN: Floats) -> Floats:
+    """AUC within folds of each deal, each run counting as its weight says: (R, D); NaN without a pair."""
+    found_RD = np.full((len(weights_RN), len(folds_DN)), np.nan)
+    for deal, (scores_N, folds_N) in enumerate(zip(scores_DN, folds_DN, strict=True)):
+        ordered_R, total_R = np.zeros(len(weights_RN)), np.zeros(len(weights_RN))
+        for positive_P, negative_M in sides(labels, folds_N):
+            ordered_PM = in_order(scores_N[positive_P], scores_N[negative_M])
+            weights_RP, weights_RM = weights_RN[:, positive_P], weights_RN[:, negative_M]
+            ordered_R += ((weights_RP @ ordered_PM) * weights_RM).sum(1)
+            total_R += weights_RP.sum(1) * weights_RM.sum(1)
+        np.divide(ordered_R, total_R, out=found_RD[:, deal], where=total_R > 0)
+    return found_RD
+
+
+def sides(labels: Ints, folds_N: Ints) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Positive and negative runs of each fold of one deal that holds both."""
+    found = []
+    for fold in np.unique(folds_N[folds_N >= 0]):
+        here_N = folds_N == fold
+        pair = np.flatnonzero(here_N & (labels == 1)), np.flatnonzero(here_N & (labels == 0))
+        if pair[0].size and pair[1].size:
+            found.append(pair)
+    return found
+
+
+def in_order(positive_P: Floats, negative_M: Floats) -> Floats:
+    """1 where the positive stands higher, 0.5 where they are equal, 0 otherwise: (P, M)."""
+    higher_PM, equal_PM = positive_P[:, None] > negative_M, positive_P[:, None] == negative_M
+    return np.asarray(higher_PM + 0.5 * equal_PM, dtype=np.float64)
+
+
+def mean_of_deals(values_RD: Floats) -> Floats:
+    """Mean over deals, those without a value left out: (R,); NaN where none has one."""
+    known_RD = np.isfinite(values_RD)
+    count_R = known_RD.sum(1)
+    total_R = np.where(known_RD, values_RD, 0.0).sum(1)
+    mean_R: Floats = np.divide(total_R, count_R, out=np.full(len(values_RD), np.nan), where=count_R > 0)
+    return mean_R
+
+
+def percentile_interval(estimate: float, values_R: Floats) -> Interval:
+    """An estimate with the middle 95 % of its bootstrap values; those that say nothing (NaN) are left out."""
+    known_R = values_R[np.isfinite(values_R)]
+    if not known_R.size:
+        return Interval(estimate=estimate, low=float("nan"), high=float("nan"))
+    low, high = np.percentile(known_R, [2.5, 97.5])
+    return Interval(estimate=estimate, low=float(low), high=float(high))

@@ -28,6 +28,7 @@ class Predictions:
             different models: only within a fold are they on one scale.
         probabilities: of label 1 (D, N), calibrated within the training fold.
         called: 0 or 1 (D, N), by a threshold that was chosen within the training fold.
+        sets: whether each label is in a run's conformal set (D, N, 2); None where none were made.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Predictions:
     scores: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     called: NDArray[np.int64]
+    sets: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         runs = len(self.labels)
@@ -49,6 +51,10 @@ class Predictions:
             shape = np.shape(getattr(self, name))
             if len(shape) != 2 or shape != self.folds.shape or shape[1] != runs:
                 raise ParameterError(name, must_be=f"of shape (deals, {runs}), as all of them", got=shape)
+        if self.sets is not None and np.shape(self.sets) != (*self.folds.shape, 2):
+            raise ParameterError(
+                "sets", must_be=f"of shape {(*self.folds.shape, 2)}", got=np.shape(self.sets)
+            )
 
     @property
     def deals(self) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from data.errors import ParameterError
-from neuro.intervals import fold_auc
+from neuro.protocol.intervals import fold_auc
 
 
 def slow_auc(labels: np.ndarray, scores: np.ndarray, folds: np.ndarray) -> float:
@@ -81,3 +81,25 @@ def test_one_person_a_label_in_each_fold_still_has_an_interval() -> None:
     assert found.estimate == 0.8
     assert found.low < 0.5
     assert found.high == 1.0
+
+
+def test_several_deals_are_averaged_and_their_doubt_with_them(rng: np.random.Generator) -> None:
+    """The same people in all deals: ten copies of a deal leave the interval as it is."""
+    labels, people = np.tile([0, 1], 12), np.arange(24).astype(object)
+    folds, scores = np.stack([rng.permutation(24) % 3 for _ in range(3)]), rng.normal(size=(3, 24)) + labels
+    once = fold_auc(labels, scores, folds, people)
+    slow = [slow_auc(labels, s, f) for s, f in zip(scores, folds, strict=True)]
+    assert once.estimate == pytest.approx(np.mean(slow))
+    copied = fold_auc(labels, np.tile(scores, (10, 1)), np.tile(folds, (10, 1)), people)
+    assert (copied.low, copied.estimate, copied.high) == pytest.approx((once.low, once.estimate, once.high))
+
+
+def test_one_deal_as_a_row_is_that_deal(rng: np.random.Generator) -> None:
+    labels, people = np.tile([0, 1], 12), np.arange(24).astype(object)
+    folds, scores = rng.permutation(24) % 3, rng.normal(size=24)
+    assert fold_auc(labels, scores[None], folds[None], people) == fold_auc(labels, scores, folds, people)
+
+
+def test_a_person_of_two_labels_is_refused() -> None:
+    with pytest.raises(ParameterError, match="both for a"):
+        fold_auc(np.array([0, 1]), np.zeros(2), np.zeros(2, int), np.array(["a", "a"], object))
