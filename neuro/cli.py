@@ -5,9 +5,11 @@ from __future__ import annotations
 import typer
 
 from data import command_line
+from neuro.commands.align import align
 from neuro.commands.demo import demo
 from neuro.commands.evaluate import evaluate
 from neuro.commands.export import export
+from neuro.commands.leak_demo import leak_demo
 from neuro.commands.predict import predict
 from neuro.commands.prepare import prepare
 from neuro.commands.presets import presets
@@ -16,6 +18,7 @@ from neuro.commands.qc import qc
 from neuro.commands.scaling import scaling
 from neuro.commands.simulate import simulate
 from neuro.commands.train import train
+from neuro.commands.update import update
 
 app = typer.Typer(
     help="Brain scans as token sequences. For research, not for diagnosis.",
@@ -29,14 +32,17 @@ for command in (
     qc,
     evaluate,
     train,
+    update,
     pretrain,
+    align,
     scaling,
     presets,
     predict,
     export,
+    leak_demo,
     demo,
 ):
-    app.command()(command)
+    app.command(command.__name__.replace("_", "-"))(command)
 
 
 def main() -> None:

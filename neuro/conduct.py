@@ -14,11 +14,11 @@ from data.errors import ParameterError
 from data.scans.nifti import open_image
 from neuro.console import progress_bars
 from neuro.evaluate import Contender, Evaluation, evaluate_steps, write_results
+from neuro.explain import as_image, vote_map, write_image
 from neuro.report import ReportInputs, outcome_named, write_report
 from neuro.run_folder import assert_unseen
 from neuro.study import TRANSFORMER, StudyConfig, contenders, labels_and_people, study_folds, tokens_for
 from neuro.tokens import spec_as_dict
-from neuro.vote_map import as_image, vote_map, write_image
 
 VOTES = "votes.nii.gz"
 

@@ -2,14 +2,17 @@
 
 RUN/run.json   recipe, acquisition, people and labels; written last: a run that has it is whole
 RUN/model/     the classifier (see `neuro.classifier_folder`), its trunk as `local:RUN/model/backbone`
-Files of the training (see `neuro.training.keeping`) may lie beside these.
+Files of the training (see `neuro.training.keeping`) may lie beside these, and how much each weight matters
+(`neuro.continual.importance`).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from vision.backbones import load_backbone
 from vision.backbones.registry import resolve_device
 
 RUN, MODEL = FILES.finished, "model"
+AGAIN = "#"  # before the number of a second run of one name, of another cohort
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,6 +150,21 @@ def scans(cache: Cache) -> dict[str, list[float | None]]:
     }
 
 
+def with_scans(facts: Mapping[str, Any], cache: Cache) -> dict[str, list[float | None]]:
+    """The scans of a run and those of another cohort, which may have runs of the same names (`NAME#2`)."""
+    both = dict(facts["scans"])
+    for run, scan in scans(cache).items():
+        names = (run if number == 1 else f"{run}{AGAIN}{number}" for number in count(1))
+        both[next(name for name in names if name not in both)] = scan
+    return both
+
+
+def seen_scans(facts: Mapping[str, Any], cache: Cache) -> list[str]:
+    """Which runs of a cache a trained run was trained on, by name and by what tells them from others."""
+    known = {(run.partition(AGAIN)[0], tuple(scan)) for run, scan in facts.get("scans", {}).items()}
+    return [run for run, scan in scans(cache).items() if (run, tuple(scan)) in known]
+
+
 def assert_unseen(folder: str | Path, cache: Cache) -> None:
     """Raise where an encoder to begin with has seen the labels of people of a cohort that it is tested on.
 
@@ -157,10 +176,9 @@ def assert_unseen(folder: str | Path, cache: Cache) -> None:
     path = Path(folder) / RUN
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        known = facts.get("scans", {})
-    except (OSError, ValueError, AttributeError):  # what is wrong with the folder is told where it is loaded
-        return
-    seen = [run for run, scan in scans(cache).items() if known.get(run) == scan]
+        seen = seen_scans(facts, cache)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return  # what is wrong with the folder is told where it is loaded
     if seen:
         raise LeakError(
             "encoder to begin with",

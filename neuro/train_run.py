@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.caches.cache import Cache
+from neuro.continual.importance import importance_of, save_importance
 from neuro.run_folder import save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people, tokens_for
 from neuro.tokens import spec_as_dict
@@ -24,11 +25,14 @@ class CohortTraining:
         cache: the prepared cohort.
         config: tokens, model, training, seed and device.
         keep: the folder.
+        importance: also write how much each weight matters to these runs, for `neuro update` without them;
+            as large as the model, and as long as a pass or a few over the runs.
     """
 
     cache: Cache
     config: StudyConfig
     keep: Keep
+    importance: bool = False
 
     def run(self, listeners: Listeners) -> list[float]:
         """Train, and have the first process write the result; the mean loss of each epoch comes back.
@@ -38,8 +42,9 @@ class CohortTraining:
             StoppedError: a signal asked for it; the run can be resumed.
         """
         labels, people = labels_and_people(self.cache)
+        runs = cut_runs(self.cache, tokens_for(self.cache, self.config.tokens), device=self.config.device)
         classifier = self.config.classifier().fit(
-            cut_runs(self.cache, tokens_for(self.cache, self.config.tokens), device=self.config.device),
+            runs,
             labels,
             groups=people,
             sites=self.cache.table["site"].to_numpy(object),
@@ -47,6 +52,8 @@ class CohortTraining:
             listeners=listeners,
         )
         if is_first():
+            if self.importance:
+                save_importance(importance_of(classifier.model_, runs), self.keep.folder)
             save_run(classifier, self.cache, self.keep.folder)
             self.keep.finish()
         losses: list[float] = classifier.losses_
@@ -54,9 +61,21 @@ class CohortTraining:
 
 
 def open_training(
-    cache: str | Path, out: str | Path, config: StudyConfig, *, resume: bool = False
+    cache: str | Path,
+    out: str | Path,
+    config: StudyConfig,
+    *,
+    resume: bool = False,
+    importance: bool = False,
 ) -> CohortTraining:
     """Find what is wrong with a training before anything is computed.
+
+    Args:
+        cache: the prepared cohort.
+        out: the folder.
+        config: what is done.
+        resume: go on with what was interrupted there.
+        importance: see `CohortTraining`.
 
     Raises:
         ParameterError: the folder holds something, or is to be resumed and finished.
@@ -69,7 +88,7 @@ def open_training(
     keep = Keep(folder=folder, identity=_identity(cohort, config), resume=resume)
     if resume:
         keep.require_ready()
-    return CohortTraining(cache=cohort, config=config, keep=keep)
+    return CohortTraining(cache=cohort, config=config, keep=keep, importance=importance)
 
 
 def _identity(cache: Cache, config: StudyConfig) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from neuro.commands.options import (
     BackboneName,
     CacheFolder,
@@ -30,6 +34,13 @@ def train(
     epochs: Epochs = None,
     seed: Seed = 0,
     device: Device = "auto",
+    importance: Annotated[
+        bool,
+        typer.Option(
+            help="Also write how much each weight matters (fisher.safetensors, as large as the model): then"
+            " `neuro update` can hold on to them without these scans."
+        ),
+    ] = True,
 ) -> None:
     """Train the brain Transformer on a whole cohort, for `neuro predict`.
 
@@ -42,7 +53,7 @@ def train(
     chosen = chosen_preset(preset, changes, backbone=backbone, epochs=epochs, init_from=init_from)
     start = None if init_from is None else str(init_from)
     config = study_config(chosen, init_from=start, seed=seed, device=own_device(device))
-    training = open_training(cache, out, config, resume=resume)
+    training = open_training(cache, out, config, resume=resume, importance=importance)
     with training_bar() as listeners:
         losses = training.run(listeners)
     if is_first():

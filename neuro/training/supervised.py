@@ -5,7 +5,7 @@ Letters: B clips.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -31,7 +31,7 @@ from vision.training.run_folder import Progress
 
 Labels = NDArray[np.int64]
 
-__all__ = ["Classification", "TrainingConfig", "train"]
+__all__ = ["Classification", "TrainingConfig", "positive_weight", "train", "train_on"]
 
 
 class Classification(nn.Module):
@@ -98,33 +98,69 @@ def train(
     trained, watched = np.arange(len(runs)), np.arange(0)
     if config.validation_share:
         trained, watched = held_out(labels, who, config.validation_share, seed=seed)
-    weight = _positive_weight(labels[trained])
+    weight = positive_weight(labels[trained])
     shown = [runs[int(i)] for i in trained]
-    with _learning(model, config.adaptation, seed):
-        clips = LabelledClips(runs=shown, labels=labels[trained], config=config, seed=seed)
+
+    def validate() -> float:
+        logits = torch.tensor([run_logit(model, runs[int(i)]) for i in watched])
+        truth = torch.tensor(labels[watched], dtype=logits.dtype)
+        return float(F.binary_cross_entropy_with_logits(logits, truth, pos_weight=torch.tensor(weight)))
+
+    return train_on(
+        model,
+        LabelledClips(runs=shown, labels=labels[trained], config=config, seed=seed),
+        weight,
+        keep=keep,
+        validate=validate if len(watched) else None,
+        listeners=listeners,
+    )
+
+
+def train_on(
+    model: BrainTransformer,
+    clips: LabelledClips,
+    weight: float,
+    *,
+    around: Callable[[nn.Module], nn.Module] | None = None,
+    keep: Keep | None = None,
+    validate: Callable[[], float] | None = None,
+    listeners: Listeners | None = None,
+) -> Progress:
+    """Train in place on clips that somebody has chosen.
+
+    Args:
+        model: on the device to train on; afterwards a plain model in evaluation mode.
+        clips: with the configuration and the seed.
+        weight: how much a positive counts, of a negative's 1.
+        around: what the objective is put into, such as a penalty; batch -> losses (B,), too.
+        keep: where to keep the training, and whether to resume it.
+        validate: called after each epoch; lower is better.
+        listeners: who is told of steps and epochs.
+
+    Raises:
+        ParameterError: a method that the readout does not fit, or what `fit` refuses.
+        StoppedError: a signal asked for it; the run is saved.
+    """
+    config = clips.config
+    with _learning(model, config.adaptation, clips.seed):
         whole: nn.Module = model
         examples: Examples = clips
         if config.adaptation.method in FROZEN and clips.are_plain:
             examples, whole = FrozenClips.of(model, clips), FrozenReadout(model)
-        objective = Classification(whole, weight)
-
-        def validate() -> float:
-            logits = torch.tensor([run_logit(model, runs[int(i)]) for i in watched])
-            truth = torch.tensor(labels[watched], dtype=logits.dtype)
-            return float(F.binary_cross_entropy_with_logits(logits, truth, pos_weight=torch.tensor(weight)))
-
+        objective: nn.Module = Classification(whole, weight)
         return fit(
-            objective,
+            objective if around is None else around(objective),
             examples,
             config,
-            seed=seed,
+            seed=clips.seed,
             keep=keep,
-            validate=validate if len(watched) else None,
+            validate=validate,
             listeners=listeners,
         )
 
 
-def _positive_weight(labels: Labels) -> float:
+def positive_weight(labels: Labels) -> float:
+    """How much a positive counts, of a negative's 1, for both labels to weigh equally."""
     negative, positive = class_weights(torch.from_numpy(np.asarray(labels, dtype=np.int64)), 2).tolist()
     return positive / negative if positive and negative else 1.0
 

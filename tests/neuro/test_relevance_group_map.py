@@ -1,4 +1,4 @@
-"""The map of votes: sums that must come out, against a loop over voxels."""
+"""Maps of a group, of votes and others: sums that must come out, against a loop over voxels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from data.caches.cache import Cache
 from data.errors import ParameterError
 from neuro.classify import ParkinsonClassifier
 from neuro.evaluate import Contender, Evaluation, evaluate
+from neuro.explain import METHODS, Options, as_image, group_map, out_of_fold, relevance, vote_map, write_image
 from neuro.study import TRANSFORMER, StudyConfig, cut_runs, labels_and_people, study_folds
 from neuro.tokens import RunTokens, TubeletSpec, collate
-from neuro.vote_map import as_image, run_votes, vote_map, write_image
+
+
+def run_votes(classifier: ParkinsonClassifier, run: RunTokens) -> np.ndarray:
+    return relevance(classifier, run, "votes").values_S
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +139,43 @@ def test_regions_have_no_voxels_to_draw(evaluation: Evaluation, study: StudyConf
     fitted = study.classifier().fit(series, [0, 1] * 6)
     with pytest.raises(ParameterError, match="tokens must be places in voxels for a map, got parcel"):
         vote_map(evaluation, [fitted, fitted], fitted.tokens(series))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "occlusion"])
+def test_each_person_is_explained_by_the_model_that_had_not_seen_them(
+    method: str, evaluation: Evaluation, tokens: list[RunTokens]
+) -> None:
+    models, few = evaluation.outcomes[0].fitted, Options(steps=2)
+    found = out_of_fold(models, tokens, evaluation.fold_of, method, few)
+    assert [one.run for one in found] == tokens
+    for i in (0, 5, 11):
+        fold = evaluation.fold_of[i]
+        own = relevance(models[fold], tokens[i], method, few).values_S
+        other = relevance(models[1 - fold], tokens[i], method, few).values_S
+        np.testing.assert_array_equal(found[i].values_S, own)
+        assert np.abs(own - other).max() > 1e-6
+    volumes = np.stack([one.volume() for one in found])
+    mean = [volumes[evaluation.labels == label].mean(0) for label in (0, 1)]
+    np.testing.assert_allclose(group_map(found, evaluation.labels), mean[1] - mean[0], atol=1e-6)
+
+
+def test_a_map_of_regions_is_a_value_for_each(study: StudyConfig) -> None:
+    series = np.random.default_rng(0).normal(size=(12, 24, 4))
+    labels = np.array([0, 1] * 6)
+    fitted = study.classifier().fit(series, labels)
+    found = [relevance(fitted, run, "votes") for run in fitted.tokens(series)]
+    values = np.stack([one.values_S for one in found])
+    expected = values[labels == 1].mean(0) - values[labels == 0].mean(0)
+    np.testing.assert_allclose(group_map(found, labels), expected, atol=1e-6)
+
+
+def test_a_group_needs_both_labels_and_a_model_for_everybody(
+    evaluation: Evaluation, tokens: list[RunTokens]
+) -> None:
+    models = evaluation.outcomes[0].fitted
+    untested = np.where(np.arange(len(tokens)) == 3, -1, evaluation.fold_of)
+    with pytest.raises(ParameterError, match="fold_of must be one of the 2 models' for each of 12 runs"):
+        out_of_fold(models, tokens, untested, "votes")
+    found = out_of_fold(models, tokens, evaluation.fold_of, "votes")
+    with pytest.raises(ParameterError, match=r"labels must be 0 and 1, of 12 runs, got \[1\] of 12"):
+        group_map(found, np.ones(12, np.int64))

@@ -40,6 +40,7 @@ def test_it_leaves_a_model_and_its_history(train: Train, tmp_path: Path) -> None
     assert done.out.startswith("trained on 12 runs, final loss ")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "begun.json",
+        "fisher.safetensors",
         "history.csv",
         "model",
         "run.json",

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import BadFileError, ParameterError
-from vision.retrieval.templates import fill, load_templates
+from vision.prompts import ensemble, fill
+from vision.retrieval.templates import load_templates
 from vision.retrieval.zero_shot import (
     CLIP_SCALE,
     LITE_SCALE,
     Classifier,
     background_labels,
     build_classifier,
-    ensemble,
     expected_calibration_error,
     fit_temperature,
     fits,

@@ -72,6 +72,9 @@ def _stored(store: str) -> CollectionModel:
     made_by = stored_model(store)
     if made_by is None:
         raise BadFileError("store", must_be="a folder with an index", got="nothing there", path=store)
+    from vision.retrieval.models import refuse_taken_in
+
+    refuse_taken_in(store, made_by, "an explanation")
     return made_by
 
 

@@ -41,6 +41,10 @@ def index(
     captions: Annotated[
         Path | None, typer.Option(help="Table (.csv, .tsv, .json, .jsonl) of pictures and their captions.")
     ] = None,
+    from_embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Instead of photographs: take in vectors made elsewhere, as `neuro align` writes."),
+    ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget files that are gone or excluded.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on until Ctrl-C, and take in changes as they happen.")
@@ -57,6 +61,9 @@ def index(
 
     Only new and changed pictures are embedded. Interrupt it at any time: the next run goes on from there.
     """
+    if from_embeddings is not None:
+        _take_in(store, from_embeddings, alone=not (folders or model or captions or watch))
+        return
     from vision.console import note, progress_bar
     from vision.retrieval import IngestOptions
     from vision.retrieval.decode_pool import start_decoders
@@ -95,6 +102,23 @@ def print_summary(summary: IndexSummary) -> None:
             table.add_row(failure.reason, printable(failure.path))
         print_table(table)
     typer.echo(summary)
+
+
+def _take_in(store: str, folder: Path, *, alone: bool) -> None:
+    from data.errors import ParameterError
+    from vision.console import note
+    from vision.retrieval import ImageIndex
+    from vision.retrieval.taking_in import take_in
+
+    if not alone:
+        do = "leave DIR, --model, --captions and --watch out"
+        raise ParameterError("--from-embeddings", must_be="alone with --store", got="more", do=do)
+    with note("Taking in vectors"):
+        count = take_in(store, folder)
+        with ImageIndex.open(store) as pictures:
+            pictures.get_ready()
+            words = f"{pictures.model.name}; vectors of {pictures.model.origin}"
+    typer.echo(f"{count:,} taken in to {store}, searched by the words of {words}")
 
 
 def _index_to_extend(

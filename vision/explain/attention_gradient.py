@@ -31,28 +31,29 @@ def attention_gradient(
     passed = record(backbone, pixels_1CHW, target_E)
     layers = (*passed.tower, *passed.pooling)
     gradients = passed.gradients([passed.tokens_1TD, *(layer.weights_BHQK for layer in layers)])
-    helped = [_helped(layer, gradient) for layer, gradient in zip(layers, gradients[1:], strict=True)]
-    relevance_TT = rolled_out(
-        [helped_QK for helped_QK in helped[: len(passed.tower)] if helped_QK is not None]
+    found = [helped(layer, gradient) for layer, gradient in zip(layers, gradients[1:], strict=True)]
+    tower, pooling = (
+        [helped_BQK[0] for helped_BQK in part if helped_BQK is not None]
+        for part in (found[: len(passed.tower)], found[len(passed.tower) :])
     )
-    pooling = [helped_QK for helped_QK in helped[len(passed.tower) :] if helped_QK is not None]
+    relevance_TT = rolled_out(tower)
     heat_T = _pooled(relevance_TT, pooling) if pooling else _read(passed, relevance_TT, gradients[0])
     return passed.on_grid(heat_T), passed.vector_E
 
 
-def rolled_out(helped: list[torch.Tensor]) -> torch.Tensor:
+def rolled_out(layers: list[torch.Tensor]) -> torch.Tensor:
     """B (T, T) of each layer, first to last -> R (T, T): R <- R + B R, from the identity."""
-    relevance_TT = torch.eye(helped[0].shape[0], device=helped[0].device)
-    for helped_TT in helped:
+    relevance_TT = torch.eye(layers[0].shape[0], device=layers[0].device)
+    for helped_TT in layers:
         relevance_TT = relevance_TT + helped_TT @ relevance_TT
     return relevance_TT
 
 
-def _helped(layer: Attended, gradient_BHQK: torch.Tensor | None) -> torch.Tensor | None:
-    """Mean over heads of ReLU(gradient * attention) (Q, K); None for a layer that the vector does not use."""
+def helped(layer: Attended, gradient_BHQK: torch.Tensor | None) -> torch.Tensor | None:
+    """Mean over heads of ReLU(gradient * attention) (B, Q, K); None where the score does not use a layer."""
     if gradient_BHQK is None:
         return None
-    return (gradient_BHQK[0].float() * layer.weights_BHQK[0].detach().float()).relu().mean(dim=0)
+    return (gradient_BHQK.float() * layer.weights_BHQK.detach().float()).relu().mean(dim=1)
 
 
 def _pooled(relevance_TT: torch.Tensor, pooling: list[torch.Tensor]) -> torch.Tensor:

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from data.errors import ParameterError
+from vision.prompts import EncodeText, ensemble
 from vision.retrieval.picture import Picture
 from vision.retrieval.zero_shot import (
     Classifier,
-    EncodeText,
     background_labels,
     build_classifier,
-    ensemble,
     fits,
 )
 from vision.store.vector_store import Vectors, VectorStore

@@ -19,7 +19,7 @@ from PIL import Image
 from data.errors import ParameterError
 from vision.optimize.text_tower import load_text_tower
 from vision.retrieval.embedder import Embedder, Pixels, embed_pixels, embed_texts
-from vision.retrieval.models import check_same_model, describe_model, load_embedder
+from vision.retrieval.models import check_same_model, describe_model, load_embedder, refuse_taken_in
 from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.text_memory import TextMemory
 from vision.store.place import CollectionModel
@@ -56,7 +56,8 @@ class QueryEncoder:
         with self._loading:
             if self._backbone is None:
                 backbone = load_embedder(self.model.name, self.model.precision)
-                check_same_model(self.address, self.model, describe_model(backbone, self.model.decode))
+                here = describe_model(backbone, self.model.decode, self.model.origin)
+                check_same_model(self.address, self.model, here)
                 self._backbone = backbone
             return self._backbone
 
@@ -83,12 +84,19 @@ class QueryEncoder:
 
         Raises:
             BadFileError: it cannot be read, or is no picture.
+            ParameterError: the model's pictures and the index's vectors are not comparable.
         """
+        refuse_taken_in(self.address, self.model, "a picture as the query")
         reader = PictureReader(preprocess=self.backbone.preprocess, decode=self.model.decode)
         return self._embed(reader.read(source)[1])
 
     def picture(self, image: Image.Image) -> Vectors:
-        """A picture -> its unit vector (E,)."""
+        """A picture -> its unit vector (E,).
+
+        Raises:
+            ParameterError: as `file`.
+        """
+        refuse_taken_in(self.address, self.model, "a picture as the query")
         return self._embed(self.backbone.preprocess.pixels(np.array(image.convert("RGB"))))
 
     def given(self, vector: object) -> Vectors:

@@ -24,7 +24,7 @@ from vision.retrieval.encoder import QueryEncoder
 from vision.retrieval.facets import Facets, count_facets
 from vision.retrieval.hits import Found, Hit
 from vision.retrieval.ingest import Ingest, IngestOptions
-from vision.retrieval.models import check_same_model, describe_model
+from vision.retrieval.models import check_same_model, describe_model, refuse_taken_in
 from vision.retrieval.picture import Picture, Word
 from vision.retrieval.picture_reader import PictureReader, Source, file_of
 from vision.retrieval.query import Content, Query
@@ -76,7 +76,8 @@ class ImageIndex:
                 do = "run `vision index` again"
                 raise BadFileError("index", must_be="finished", got="one begun only", do=do, path=address)
             if backbone is not None:
-                check_same_model(place.address, model, describe_model(backbone, model.decode))
+                here = describe_model(backbone, model.decode, model.origin)
+                check_same_model(place.address, model, here)
             return cls(place, place.store(model), model, backbone)
         except BaseException:
             place.close()
@@ -319,6 +320,7 @@ class ImageIndex:
         """
         from vision.explain import explain
 
+        refuse_taken_in(self.address, self.model, "an explanation")
         backbone = self._encoder.full_backbone
         reader = PictureReader(preprocess=backbone.preprocess, decode=self.model.decode)
         photo = reader.photo(file_of(picture))
@@ -411,6 +413,7 @@ class ImageIndex:
     def _ingest(
         self, options: IngestOptions, roots: Sequence[Path], progress: Callable[[int], None] | None
     ) -> Ingest:
+        refuse_taken_in(self.address, self.model, "pictures to add")
         return Ingest(
             self._store, self.backbone, options, decode=self.model.decode, roots=roots, progress=progress
         )

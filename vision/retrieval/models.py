@@ -52,17 +52,23 @@ def _some_pictures(backbone: Backbone, roots: Sequence[str | Path]) -> Iterator[
             continue
 
 
-def describe_model(embedder: Embedder, decode: DecodeMode) -> CollectionModel:
+def describe_model(embedder: Embedder, decode: DecodeMode, origin: str = "") -> CollectionModel:
     """What a collection remembers of the model that makes its vectors, and of the way pictures get to it.
 
     In the fingerprint, what follows a "+" is about pictures alone: the text half is that of the model before.
+
+    Args:
+        embedder: the model.
+        decode: how its pictures are decoded.
+        origin: what made the vectors instead, where they were taken in.
     """
     return CollectionModel(
         name=embedder.name,
-        fingerprint=f"{embedder.fingerprint}+{decode}",
+        fingerprint=f"{embedder.fingerprint}+{origin or decode}",
         dim=embedder.output_dim,
         decode=decode,
         precision="int8" if "+int8" in embedder.fingerprint else "fp32",
+        origin=origin,
     )
 
 
@@ -74,7 +80,9 @@ def check_same_model(address: str, there: CollectionModel, given: CollectionMode
     """
     if there.fingerprint == given.fingerprint:
         return
-    if (there.name, there.decode, there.precision) == (given.name, given.decode, given.precision):
+    if there.origin or given.origin:
+        do = "give what was taken in, and pictures, a store each"
+    elif (there.name, there.decode, there.precision) == (given.name, given.decode, given.precision):
         do = "its weights, preprocessing or libraries have changed since: run `vision reindex`"
     else:
         do = f"use {_words(there)} here, or turn the index over to the other with `vision reindex`"
@@ -89,4 +97,20 @@ def check_same_model(address: str, there: CollectionModel, given: CollectionMode
 
 def _words(model: CollectionModel) -> str:
     ways = [way for way, usual in ((model.decode, "exact"), (model.precision, "fp32")) if way != usual]
-    return " ".join([model.name, *ways])
+    taken_in = [f"with vectors of {model.origin}"] if model.origin else []
+    return " ".join([model.name, *ways, *taken_in])
+
+
+def refuse_taken_in(address: str, model: CollectionModel, what: str) -> None:
+    """Say no to the picture half where the vectors are not its own.
+
+    Raises:
+        ParameterError: they were taken in.
+    """
+    if model.origin:
+        raise ParameterError(
+            what,
+            must_be="left out for an index whose vectors were taken in",
+            got=f"{address}, with vectors of {model.origin}",
+            do="ask it in words; pictures get a store of their own",
+        )

@@ -22,7 +22,7 @@ from data.photos import PhotoFile
 from vision.retrieval.decode_pool import DecodePool, Reading
 from vision.retrieval.embedder import NOT_EMBEDDED, Embedder, Pixels, embed_pixels
 from vision.retrieval.ingest import IngestOptions, is_gone
-from vision.retrieval.models import describe_model
+from vision.retrieval.models import describe_model, refuse_taken_in
 from vision.retrieval.picture import Picture, content_id
 from vision.retrieval.picture_reader import PictureReader
 from vision.retrieval.summary import Failure, IndexSummary
@@ -54,6 +54,7 @@ class Reindexing:
             if old is None:
                 do = "run `vision index` again"
                 raise BadFileError("index", must_be="finished", got="one begun only", do=do, path=address)
+            refuse_taken_in(place.address, old, "another model")
             return cls(place, old)
         except BaseException:
             place.close()

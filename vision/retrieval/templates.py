@@ -6,13 +6,12 @@ template a line, the gap written {}.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from data.errors import BadFileError
+from vision.prompts import GAP
 
 NAMED = ("imagenet", "simple")
-GAP = "{}"
 
 
 def load_templates(source: str | Path = "simple") -> tuple[str, ...]:
@@ -55,8 +54,3 @@ def read_lines(path: Path, what: str, *, do: str = "", comment: str = "#") -> li
     if not lines:
         raise BadFileError(what, must_be="at least one line of words", got="none", path=path)
     return lines
-
-
-def fill(templates: Sequence[str], label: str) -> list[str]:
-    """The label in every template. A brace in a label is only a brace."""
-    return [template.replace(GAP, label) for template in templates]

@@ -1,9 +1,8 @@
 """Zero-shot classification: labels become text vectors, pictures take the label they lie nearest to.
 
-Each label is said in several sentences, whose unit vectors are averaged (prompt ensembling: Radford et al.
-2021, arXiv 2103.00020, section 3.1.4). Probabilities are the softmax over the labels at the model's own
-scale, divided by a temperature; `fit_temperature` finds the one at which they are honest (Guo et al. 2017,
-arXiv 1706.04599).
+Each label is said in several sentences, whose unit vectors are averaged (`vision.prompts`). Probabilities are
+the softmax over the labels at the model's own scale, divided by a temperature; `fit_temperature` finds the
+one at which they are honest (Guo et al. 2017, arXiv 1706.04599).
 
 A softmax always adds up to 1, however little any label fits. Whether one fits at all is another question, and
 `fits` answers it as `vision.retrieval.relevance` does for searches, the other way round: a label's score must
@@ -15,7 +14,7 @@ Shape legend: N pictures, L labels, T sentences, G background labels, E componen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import ParameterError
+from vision.prompts import EncodeText, ensemble
 from vision.retrieval.relevance import tail_relevance
-from vision.retrieval.templates import fill
 from vision.store.vector_store import Vectors
 
-EncodeText = Callable[[list[str]], Vectors]
 Floats = npt.NDArray[np.float64]
 
 CLIP_SCALE = 100.0  # where the training of CLIP and its kin holds it
 LITE_SCALE = 20.0  # embedded:lite was never trained to tell sentences apart; best on the 250 photographs
-SENTENCES = 256
 BACKGROUND_LABELS = 200
 ALIKE = 0.2  # share of the background labels, those most like a label, that do not count against it
 TEMPERATURES = (0.01, 100.0)
@@ -90,14 +87,6 @@ def build_classifier(
         raise ParameterError("labels", must_be="all different", got=f"{twice[0]!r} twice")
     vectors_LE = ensemble(encode_text, names, templates)
     return Classifier(labels=tuple(names), vectors_LE=vectors_LE, scale=scale, temperature=temperature)
-
-
-def ensemble(encode_text: EncodeText, labels: Sequence[str], templates: Sequence[str]) -> Vectors:
-    """Labels -> unit vectors (L, E): the mean of each label's sentences, at unit length."""
-    sentences = [sentence for label in labels for sentence in fill(templates, label)]
-    parts = [encode_text(sentences[at : at + SENTENCES]) for at in range(0, len(sentences), SENTENCES)]
-    mean_LE = np.concatenate(parts).reshape(len(labels), len(templates), -1).mean(axis=1)
-    return np.asarray(mean_LE / np.linalg.norm(mean_LE, axis=1, keepdims=True), dtype=np.float32)
 
 
 def model_scale(name: str, backbone: Any = None) -> float:

@@ -28,6 +28,8 @@ class CollectionModel:
         dim: length E of a vector.
         decode: how pictures were decoded, "exact" or "fast".
         precision: "fp32" or "int8".
+        origin: what made the vectors, where they were taken in (`vision index --from-embeddings`): then the
+            model reads words alone, and its pictures are not comparable.
     """
 
     name: str
@@ -35,6 +37,7 @@ class CollectionModel:
     dim: int
     decode: DecodeMode = "exact"
     precision: str = "fp32"
+    origin: str = ""
 
     @property
     def key(self) -> str:
