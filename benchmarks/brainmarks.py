@@ -55,7 +55,7 @@ class Entry:
     kwargs: tuple[str, ...] = ()
 
 
-PLACES, PROFILE = "model_kwargs.summary=places", "model_kwargs.profile=true"
+PLACES, PROFILE = "model_kwargs.summary=places", "model_kwargs.profile=correlation"
 CHIASM = f"chiasm_{SPACE}"
 
 

@@ -5,8 +5,9 @@
 TaoWu, NEUROCON, both together, and each site trained on the other. Tokens are parcels. Nested by person: the
 variant (what a token is, mixup, readout, which weights it begins with) is chosen on inner folds by AUC, and
 the outer fold is looked at once. One of the variants begins with the blocks of a small picture Transformer
-(`benchmarks.picture_teaching`); every variant is also reported by itself, as what was tried. Writes
-benchmarks/results/parcel_transformer.json and .md.
+(`benchmarks.picture_teaching`); others leave the encoder as it is initialised, and read its tokens by place
+with a support vector machine (the recipe `places`). Every variant is also reported by itself, as what was
+tried; `--variants` names those to fit. Writes benchmarks/results/parcel_transformer.json and .md.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from neuro.intervals import fold_auc
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.connectivity_protocols import ANCHORS, OURS, PUBLISHED_TR, TASKS, Task, sample
-from benchmarks.outcome import command, machine, table, write
+from benchmarks.outcome import command, machine, write
+from benchmarks.parcel_tables import BASELINE, OURS_NESTED, report
 from benchmarks.photographs import add_photos_option
 from benchmarks.picture_teaching import taught
 from data.caches.cache import Cache
@@ -34,7 +37,9 @@ from data.splits.nested_splits import NestedFold, nest_by_subject
 from neuro.baselines import connectivity_svm
 from neuro.classify import ParkinsonClassifier
 from neuro.model import DEFAULT_BACKBONE, ModelConfig
+from neuro.presets import load_preset
 from neuro.tokens import ParcelSpec, RunTokens, cut
+from neuro.tokens.parcels import Profile
 from neuro.training.config import OptimizerConfig, TrainingConfig
 
 FRAMES, WINDOW = 120, 60  # NEUROCON's runs have 137 frames
@@ -44,13 +49,24 @@ ACROSS = "AAL116"
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to build and train it."""
+    """One way to build and train it.
+
+    Attributes:
+        name: in tables.
+        profile: what a token is.
+        mixup, readout: of the training, where the encoder is trained.
+        pictures: begin with the picture Transformer's blocks.
+        frozen: as the recipe `places`: the encoder stays as it begins.
+        seeds: encoders whose logits are averaged; each begins by a seed of its own.
+    """
 
     name: str
-    profile: bool = True
+    profile: Profile = "correlation"
     mixup: float = 0.0
     readout: Any = "regions"
     pictures: bool = False
+    frozen: bool = False
+    seeds: int = 1
 
 
 VARIANTS = (
@@ -58,15 +74,18 @@ VARIANTS = (
     Variant(name="profiles, mixup", mixup=0.4),
     Variant(name="profiles, picture weights, mixup", mixup=0.4, pictures=True),
     Variant(name="profiles, mean readout, mixup", mixup=0.4, readout="mean"),
-    Variant(name="windows of signal", profile=False),
+    Variant(name="windows of signal", profile="none"),
+    Variant(name="frozen, correlations, SVM", frozen=True, seeds=5),
+    Variant(name="frozen, partial correlations, SVM", profile="partial", frozen=True, seeds=5),
 )
+PROFILES: tuple[Profile, ...] = ("none", "correlation", "partial")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patients:
     """Runs of a task in each way of cutting, with what the baseline sees."""
 
-    tokens: dict[bool, list[RunTokens]]
+    tokens: dict[Profile, list[RunTokens]]
     edges: NDArray[np.float32]
     labels: NDArray[np.int64]
     people: NDArray[np.object_]
@@ -79,9 +98,9 @@ def patients(cache: Cache, task: Task) -> Patients:
     rows = np.flatnonzero(cache.table["site"].isin(task.sites))
     specs = {
         profile: ParcelSpec(
-            atlas=task.atlas, frames=FRAMES, window=None if profile else WINDOW, profile=profile
+            atlas=task.atlas, frames=FRAMES, window=WINDOW if profile == "none" else None, profile=profile
         )
-        for profile in (True, False)
+        for profile in PROFILES
     }
     return Patients(
         tokens={profile: [cut(cache, int(i), spec) for i in rows] for profile, spec in specs.items()},
@@ -94,6 +113,9 @@ def patients(cache: Cache, task: Task) -> Patients:
 
 def classifier(variant: Variant, pictures: Path, seed: int) -> ParkinsonClassifier:
     """The variant, untrained."""
+    if variant.frozen:
+        recipe = load_preset("places")
+        return ParkinsonClassifier(recipe.model, recipe.training, seed=seed, device="cpu")
     backbone = f"local:{pictures}" if variant.pictures else DEFAULT_BACKBONE
     training = TrainingConfig(epochs=30, mixup=variant.mixup, optimizer=OptimizerConfig(weight_decay=0.1))
     return ParkinsonClassifier(
@@ -105,13 +127,17 @@ def classifier(variant: Variant, pictures: Path, seed: int) -> ParkinsonClassifi
 
 
 def scores(found: Patients, fold: Fold, variant: Variant, pictures: Path, seed: int) -> NDArray[np.float64]:
-    """Logits of the fold's test runs."""
+    """Logits of the fold's test runs, averaged over the variant's seeds."""
     train, test = fold
     runs = found.tokens[variant.profile]
-    model = classifier(variant, pictures, seed).fit(
-        [runs[i] for i in train], found.labels[train], groups=found.people[train]
-    )
-    return model.decision_function([runs[i] for i in test])
+    logits = []
+    for own in range(seed * variant.seeds, (seed + 1) * variant.seeds):
+        model = classifier(variant, pictures, own).fit(
+            [runs[i] for i in train], found.labels[train], groups=found.people[train]
+        )
+        logits.append(model.decision_function([runs[i] for i in test]))
+    averaged: NDArray[np.float64] = np.stack(logits).mean(0)
+    return averaged
 
 
 def auc(found: Patients, fold: Fold, variant: Variant, pictures: Path, seed: int) -> float:
@@ -119,47 +145,75 @@ def auc(found: Patients, fold: Fold, variant: Variant, pictures: Path, seed: int
     return float(roc_auc_score(found.labels[fold[1]], scores(found, fold, variant, pictures, seed)))
 
 
-def one_fold(found: Patients, fold: NestedFold, pictures: Path, seed: int) -> dict[str, Any]:
-    """All variants on an outer fold, the one that inner folds choose, and the baseline."""
+def one_fold(
+    found: Patients, fold: NestedFold, variants: Sequence[Variant], pictures: Path, seed: int
+) -> dict[str, Any]:
+    """All variants on an outer fold, the one that inner folds choose, and the baseline: scores and AUC."""
     import torch
 
     torch.set_num_threads(1)
     outer = (fold.train, fold.test)
-    inner = {v.name: [auc(found, pair, v, pictures, seed) for pair in fold.inner] for v in VARIANTS}
-    chosen = max(VARIANTS, key=lambda variant: float(np.mean(inner[variant.name])))
-    tested = {v.name: auc(found, outer, v, pictures, seed) for v in VARIANTS}
+    inner = {
+        v.name: float(np.mean([auc(found, pair, v, pictures, seed) for pair in fold.inner])) for v in variants
+    }
+    chosen = max(inner, key=inner.__getitem__)
+    told = {v.name: scores(found, outer, v, pictures, seed) for v in variants}
     svm = connectivity_svm().fit(found.edges[fold.train], found.labels[fold.train])
-    baseline = roc_auc_score(found.labels[fold.test], svm.decision_function(found.edges[fold.test]))
+    told |= {OURS_NESTED: told[chosen], BASELINE: svm.decision_function(found.edges[fold.test])}
     return {
-        "chosen": chosen.name,
-        "auc": tested[chosen.name],
-        "baseline": float(baseline),
-        "variants": tested,
-        "inner": {name: float(np.mean(values)) for name, values in inner.items()},
+        "tested_sites": sorted(set(found.sites[fold.test])),
+        "chosen": chosen,
+        "inner": inner,
+        "auc": {name: float(roc_auc_score(found.labels[fold.test], s)) for name, s in told.items()},
+        "test": fold.test.tolist(),
+        "scores": {name: s.tolist() for name, s in told.items()},
     }
 
 
-def measured(found: Patients, deals: Sequence[Sequence[Fold]], pictures: Path) -> dict[str, Any]:
-    """Every deal of people into folds, summed up: means and spreads over deals of the AUC within folds."""
+def measured(
+    found: Patients, deals: Sequence[Sequence[Fold]], variants: Sequence[Variant], pictures: Path
+) -> dict[str, Any]:
+    """Every deal of people into folds, summed up for each contender (see `_summary`)."""
     nested = [
         nest_by_subject(folds, found.labels, found.people, n_splits=INNER, seed=number, strata=found.sites)
         for number, folds in enumerate(deals)
     ]
     jobs = [(number, fold) for number, folds in enumerate(nested) for fold in folds]
-    done = Parallel(n_jobs=-1)(delayed(one_fold)(found, fold, pictures, number) for number, fold in jobs)
+    done = Parallel(n_jobs=-1)(
+        delayed(one_fold)(found, fold, variants, pictures, number) for number, fold in jobs
+    )
     deal_of = np.array([number for number, _ in jobs])
     return {
-        "ours": _spread(deal_of, [row["auc"] for row in done]),
-        "baseline": _spread(deal_of, [row["baseline"] for row in done]),
-        "variants": {v.name: _spread(deal_of, [row["variants"][v.name] for row in done]) for v in VARIANTS},
-        "chosen": {v.name: sum(row["chosen"] == v.name for row in done) for v in VARIANTS},
+        "ours": _summary(found, deal_of, done, OURS_NESTED),
+        "baseline": _summary(found, deal_of, done, BASELINE),
+        "variants": {v.name: _summary(found, deal_of, done, v.name) for v in variants},
+        "chosen": {v.name: sum(row["chosen"] == v.name for row in done) for v in variants},
         "folds": done,
     }
 
 
-def _spread(deal_of: NDArray[np.int64], values: Sequence[float]) -> dict[str, float]:
-    means = [float(np.mean(np.array(values)[deal_of == deal])) for deal in np.unique(deal_of)]
-    return {"mean": float(np.mean(means)), "sd": float(np.std(means)), "deals": len(means)}
+def _summary(
+    found: Patients, deal_of: NDArray[np.int64], rows: Sequence[dict[str, Any]], name: str
+) -> dict[str, Any]:
+    """Mean and spread over deals of the mean AUC of folds; and the interval of the AUC within folds.
+
+    For the interval the folds of all deals stand side by side, and a person who is drawn is drawn in all.
+    """
+    values = np.array([row["auc"][name] for row in rows])
+    means = [float(values[deal_of == deal].mean()) for deal in np.unique(deal_of)]
+    tested = np.concatenate([row["test"] for row in rows])
+    interval = fold_auc(
+        found.labels[tested],
+        np.concatenate([row["scores"][name] for row in rows]),
+        np.repeat(np.arange(len(rows)), [len(row["test"]) for row in rows]),
+        found.people[tested],
+    )
+    return {
+        "mean": float(np.mean(means)),
+        "sd": float(np.std(means)),
+        "deals": len(means),
+        "interval": asdict(interval),
+    }
 
 
 def main() -> None:
@@ -167,22 +221,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="holds taowu.npz and neurocon.npz")
     parser.add_argument("--deals", type=int, default=3, help="deals of people into folds")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        metavar="NAME",
+        choices=[variant.name for variant in VARIANTS],
+        default=[variant.name for variant in VARIANTS],
+        help="which to fit and to choose among (all)",
+    )
     add_photos_option(parser)
     options = parser.parse_args()
+    variants = [variant for variant in VARIANTS if variant.name in options.variants]
     with tempfile.TemporaryDirectory() as folder:
         paths = [options.folder / f"{site}.npz" for site in PUBLISHED_TR]
         cache = prepare_parcels(ParcelCohort.from_npz(paths, tr=PUBLISHED_TR), Path(folder) / "cache")
         pictures = Path(folder) / "pictures"
-        explained = taught(DEFAULT_BACKBONE, sorted(options.photos.iterdir()), pictures)
+        explained = None
+        if any(variant.pictures for variant in variants):
+            explained = taught(DEFAULT_BACKBONE, sorted(options.photos.iterdir()), pictures)
         tasks = {}
         for task in TASKS:
             found = patients(cache, task)
             deals = repeated_subject_folds(
                 found.labels, found.people, n_repeats=options.deals, strata=found.sites
             )
-            tasks[task.name] = measured(found, deals, pictures)
+            tasks[task.name] = measured(found, deals, variants, pictures)
         both = patients(cache, Task(name="", sites=tuple(PUBLISHED_TR), atlas=ACROSS, anchor=0, spread=0))
-        across = measured(both, [leave_one_site_out(both.sites, both.people)], pictures)
+        across = measured(both, [leave_one_site_out(both.sites, both.people)], variants, pictures)
     fields = {
         "command": command("benchmarks.parcel_transformer")
         .replace(str(options.folder), "SHARED/data/pd")
@@ -191,62 +256,13 @@ def main() -> None:
         "anchors": {
             task.name: {"mean": task.anchor, "sd": task.spread, "features": ANCHORS} for task in TASKS
         },
+        "inner_folds": INNER,
+        "across_atlas": ACROSS,
         "picture_teaching": explained,
         "tasks": tasks,
         "across_sites": across,
     }
     write("parcel_transformer", fields, "The brain Transformer on real patients", report(fields))
-
-
-def report(fields: dict[str, Any]) -> list[str]:
-    """The tables in Markdown."""
-    deals = next(iter(fields["tasks"].values()))["ours"]["deals"]
-    rows = [
-        [
-            name,
-            _told(found["ours"]),
-            _told(found["baseline"]),
-            _told(fields["anchors"][name]),
-            f"{found['ours']['mean'] - found['baseline']['mean']:+.3f}",
-        ]
-        for name, found in fields["tasks"].items()
-    ]
-    across = [
-        [str(number + 1), row["chosen"], f"{row['auc']:.3f}", f"{row['baseline']:.3f}"]
-        for number, row in enumerate(fields["across_sites"]["folds"])
-    ]
-    everything = {**fields["tasks"], f"across sites, {ACROSS}": fields["across_sites"]}
-    tried = [
-        [name, variant.name, _told(found["variants"][variant.name]), str(found["chosen"][variant.name])]
-        for name, found in everything.items()
-        for variant in VARIANTS
-    ]
-    seen, unseen = (fields["picture_teaching"][name] for name in ("seen", "unseen"))
-    return [
-        f"AUC within folds of `data.splits`, five by person; mean ± standard deviation over {deals} deals.",
-        f"Nested: variants are chosen by {INNER} inner folds. The baseline is on the same folds.",
-        "",
-        *table(
-            ["", "brain Transformer, nested", "connectivity + SVM", "anchor (its protocol)", "difference"],
-            rows,
-        ),
-        "",
-        "## Train on one site, test on the other",
-        "",
-        *table(["fold", "chosen", "brain Transformer", "connectivity + SVM"], across),
-        "",
-        "## All that was tried, each by itself on the outer folds",
-        "",
-        *table(["", "variant", "AUC", "chosen in folds"], tried),
-        "",
-        "Picture weights: a ViT of the same size taught to give an ImageNet network's features of crops of"
-        f" photographs; it explains {seen:.2f} of their variance on photographs that it saw, {unseen:.2f} on"
-        " others.",
-    ]
-
-
-def _told(found: dict[str, float]) -> str:
-    return f"{found['mean']:.3f} ± {found['sd']:.3f}"
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ from data.simulation.cohort import SimulationSpec, simulate
 from data.splits.folds import assert_no_leak, subject_folds
 from neuro.baselines import parcel_connectivity
 from neuro.demo import DEMO_RECIPE
-from neuro.protocol.intervals import fold_auc
 from neuro.model import ModelConfig, fresh_encoder
 from neuro.pretrain.config import PretrainConfig
 from neuro.pretrain.features import run_features
@@ -45,6 +44,7 @@ from neuro.pretrain.masked import MaskedConfig, MaskedModelling
 from neuro.pretrain.masking import MaskConfig
 from neuro.pretrain.pools import Pool
 from neuro.pretrain.surprise import run_surprise
+from neuro.protocol.intervals import fold_auc
 from neuro.study import cut_runs, labels_and_people
 from neuro.tokens import ParcelSpec, RunTokens
 from neuro.training.config import OptimizerConfig, TrainingConfig

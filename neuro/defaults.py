@@ -3,5 +3,5 @@
 EPOCHS = 8  # passes over the training runs
 FOLDS = 5  # by person
 DEMO_SUBJECTS, DEMO_EFFECT = 60, 0.7
-PRESETS = ("small", "long", "parcels", "slices", "vit-base", "vit-small")  # files in neuro/presets
+PRESETS = ("small", "long", "parcels", "places", "slices", "vit-base", "vit-small")  # files in neuro/presets
 EWC_STRENGTH = 1000.0  # of `neuro update`; 1 is Bayes' rule

@@ -18,11 +18,13 @@ from neuro.figures import auc_forest, brain_map, roc_curves, score_strips
 from neuro.model import ModelConfig
 from neuro.study import SLICES, TRANSFORMER, StudyConfig
 from neuro.tokens import ParcelSpec, SliceSpec, TokenSpec, VolumeSpec
+from neuro.training.config import TrainingConfig
 
 METHODS = {
     "lora": "low-rank updates of the trunk's blocks, embeddings and readout",
     "linear": "the readout alone, on a frozen encoder",
     "attentive": "a readout that attends, on a frozen encoder",
+    "svm": "the readout alone, a linear support vector machine over all tokens of a frozen encoder, by place",
 }
 LIBRARIES = ("torch", "timm", "nilearn", "nibabel", "scikit-learn", "numpy")
 
@@ -193,20 +195,25 @@ def _protocol(inputs: ReportInputs) -> list[tuple[str, str]]:
 
 def _transformer(config: StudyConfig, tokens: TokenSpec) -> list[tuple[str, str]]:
     model, training = config.model or ModelConfig(), config.training
-    optimizer = training.optimizer
     start = f"{config.init_from}: an encoder trained before" if config.init_from else None
     found = [
         ("Transformer", start or backbone_in_words(model.backbone)),
         ("Tokens", tokens_in_words(tokens)),
-        (
-            "Training",
-            f"{training.epochs} epochs, batches of {training.batch_size}, AdamW at"
-            f" {optimizer.learning_rate:g}, weight decay {optimizer.weight_decay:g}, seed {config.seed}",
-        ),
+        ("Training", _training(training, config.seed)),
     ]
     if training.adaptation.method != "full":
         found.append(("What learned", METHODS[training.adaptation.method]))
     return found
+
+
+def _training(training: TrainingConfig, seed: int) -> str:
+    if training.adaptation.method == "svm":
+        return f"in one go, with C = {training.adaptation.svm_c:g}, seed {seed}"
+    optimizer = training.optimizer
+    return (
+        f"{training.epochs} epochs, batches of {training.batch_size}, AdamW at"
+        f" {optimizer.learning_rate:g}, weight decay {optimizer.weight_decay:g}, seed {seed}"
+    )
 
 
 def tokens_in_words(spec: TokenSpec) -> str:
@@ -218,8 +225,9 @@ def tokens_in_words(spec: TokenSpec) -> str:
         )
     if isinstance(spec, SliceSpec):
         return f"{spec.slices} slices of {spec.frames} sampled frames through {spec.backbone}, frozen"
-    if isinstance(spec, ParcelSpec) and spec.profile:
-        return f"regions of {spec.atlas}, each its correlations with all regions over {spec.frames} frames"
+    if isinstance(spec, ParcelSpec) and spec.is_profile:
+        kind = "partial correlations" if spec.profile == "partial" else "correlations"
+        return f"regions of {spec.atlas}, each its {kind} with all regions over {spec.frames} frames"
     if isinstance(spec, ParcelSpec):
         return f"regions of {spec.atlas} over {spec.window_frames} of {spec.frames} frames"
     return spec.kind

@@ -19,16 +19,18 @@ from typing import Any
 from data.caches.cache import Cache
 from data.cleaning.as_given import recipe_of
 from data.cleaning.recipe import Recipe
-from data.errors import BadFileError, LeakError, ParameterError
+from data.errors import LeakError
 from data.writing import require_new_or_empty, write_whole
-from neuro.classifier_folder import FORMAT, in_a_line, load_classifier, save_classifier
+from neuro.classifier_folder import load_classifier, save_classifier
 from neuro.classify import ParkinsonClassifier
+from neuro.model.encoder_folder import MODEL
+from neuro.model.model_folder import CLASSIFIER, damage_told, require_format
 from neuro.tokens import ParcelSpec, SliceSpec, TokenSpec
 from neuro.training.keeping import FILES
 from vision.backbones import load_backbone
 from vision.backbones.registry import resolve_device
 
-RUN, MODEL = FILES.finished, "model"
+RUN = FILES.finished
 AGAIN = "#"  # before the number of a second run of one name, of another cohort
 
 
@@ -91,23 +93,14 @@ def load_run(path: str | Path, device: str = "auto") -> TrainedRun:
     """
     folder = Path(path)
     resolve_device(device)  # a wrong device is not the folder's fault
-    try:
+    must_be = "a folder that `neuro train` wrote"
+    with damage_told("run", must_be=must_be, do="name another, or train again", path=folder):
         return _load(folder, device)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        inner = error.got if isinstance(error, BadFileError | ParameterError) else in_a_line(error)
-        raise BadFileError(
-            "run",
-            must_be="a folder that `neuro train` wrote",
-            got=inner,
-            do="name another, or train again",
-            path=folder,
-        ) from error
 
 
 def _load(folder: Path, device: str) -> TrainedRun:
     facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    if facts["format"] != FORMAT:
-        raise ValueError(f"format {facts['format']}, of another version of Chiasm")
+    require_format(facts, CLASSIFIER.version)
     classifier = load_classifier(folder / MODEL, device)
     return TrainedRun(
         classifier=classifier,
@@ -124,7 +117,7 @@ def _load(folder: Path, device: str) -> TrainedRun:
 def _facts(classifier: ParkinsonClassifier, cache: Cache) -> dict[str, Any]:
     spec = classifier.spec_
     return {
-        "format": FORMAT,
+        "format": CLASSIFIER.version,
         "fingerprint": classifier.model_.encoder.backbone.fingerprint,
         "recipe": asdict(cache.recipe),
         "recipe_identity": cache.identity,

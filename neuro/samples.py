@@ -114,7 +114,9 @@ def spec_of_array(frames: int) -> ParcelSpec:
     """How arrays are cut: all frames in one clip; a token is a region's correlations with all regions, where
     there are frames enough, else its values.
     """
-    return ParcelSpec(atlas=ARRAY, frames=frames, profile=frames >= LEAST_PROFILE)
+    return ParcelSpec(
+        atlas=ARRAY, frames=frames, profile="correlation" if frames >= LEAST_PROFILE else "none"
+    )
 
 
 def _three_axes(estimator: BaseEstimator, X: Any, *, reset: bool) -> Floats:

@@ -97,7 +97,7 @@ def tokens_for(cache: Cache, spec: TokenSpec, atlas: str | None = None) -> Token
         if not cache.atlases:
             raise ParameterError("cache", must_be="one with voxels, or an atlas of all runs", got="neither")
         shortest = int(cache.table["n_frames"].min())
-        chosen = ParcelSpec(atlas=atlas or cache.atlases[0], frames=shortest, profile=True)
+        chosen = ParcelSpec(atlas=atlas or cache.atlases[0], frames=shortest, profile="correlation")
     elif atlas is not None:
         do = "take --preset parcels, too"
         raise ParameterError("atlas", must_be="left out where tokens are no parcels", got=atlas, do=do)

@@ -65,7 +65,9 @@ class Embeddings:
     def __post_init__(self) -> None:
         shape = np.shape(self.vectors_NE)
         if len(shape) != 2 or not all(shape) or len(self.rows) != shape[0]:
-            raise ParameterError("vectors", must_be=f"(N, E), one for each of {len(self.rows)} rows", got=shape)
+            raise ParameterError(
+                "vectors", must_be=f"(N, E), one for each of {len(self.rows)} rows", got=shape
+            )
         lengths_N = np.linalg.norm(self.vectors_NE, axis=1)
         if not (np.abs(lengths_N - 1) < UNIT).all():
             raise ParameterError("vectors", must_be="of unit length", got="some that are not")

@@ -105,9 +105,7 @@ def _encoder(config: AlignConfig, layout: TokenLayout) -> BrainEncoder:
     return fresh_encoder(layout, config.model, seed=config.seed, device=config.device)
 
 
-def _objective(
-    encoder: BrainEncoder, bank: SentenceBank, learned: Indices, config: AlignConfig
-) -> Alignment:
+def _objective(encoder: BrainEncoder, bank: SentenceBank, learned: Indices, config: AlignConfig) -> Alignment:
     """The objective around an encoder, on its device; what it adds begins by the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -118,9 +116,7 @@ def _objective(
     return Alignment(model, bank, config.loss).to(encoder.backbone.device)
 
 
-def _clips(
-    runs: Sequence[RunTokens], bank: SentenceBank, rows: Indices, config: AlignConfig
-) -> AlignedClips:
+def _clips(runs: Sequence[RunTokens], bank: SentenceBank, rows: Indices, config: AlignConfig) -> AlignedClips:
     return AlignedClips(
         runs=[runs[row] for row in rows],
         numbers=[int(row) for row in rows],

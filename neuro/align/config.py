@@ -75,7 +75,9 @@ class AlignConfig:
 
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, JSON-ready; where an encoder lies is told apart from it."""
-        told = {name: getattr(self, name) for name in ("text", "loss", "rank", "scale", "brief", "folds", "seed")}
+        told = {
+            name: getattr(self, name) for name in ("text", "loss", "rank", "scale", "brief", "folds", "seed")
+        }
         return {
             **told,
             "sentences": asdict(self.sentences),

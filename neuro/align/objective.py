@@ -86,9 +86,7 @@ class Alignment(nn.Module):
         sentence_B, _ = gathered(batch.sentence_B)
         return self._losses(brain_BE, run_B, sentence_B)[start : start + len(own_bE)]
 
-    def _losses(
-        self, brain_BE: torch.Tensor, run_B: torch.Tensor, sentence_B: torch.Tensor
-    ) -> torch.Tensor:
+    def _losses(self, brain_BE: torch.Tensor, run_B: torch.Tensor, sentence_B: torch.Tensor) -> torch.Tensor:
         cosines_BB = brain_BE @ self.vectors_SE[sentence_B].T
         truth_BB = self.truth_RS[run_B][:, sentence_B]
         return self.loss(cosines_BB, truth_BB, self.model.scale, self.bias)

@@ -40,7 +40,9 @@ def _middle_slices(volume_XYZ: NDArray[np.float32], mask_XYZ: NDArray[np.bool_])
     bright = float(np.percentile(volume_XYZ[mask_XYZ], 99)) or 1.0
     grey_XYZ = (volume_XYZ / bright * 255).clip(0, 255).astype(np.uint8)
     x, y, z = (round(float(places.mean())) for places in np.nonzero(mask_XYZ))
-    return [np.ascontiguousarray(plane[:, ::-1].T) for plane in (grey_XYZ[x], grey_XYZ[:, y], grey_XYZ[:, :, z])]
+    return [
+        np.ascontiguousarray(plane[:, ::-1].T) for plane in (grey_XYZ[x], grey_XYZ[:, y], grey_XYZ[:, :, z])
+    ]
 
 
 def _coupling(parcels: Parcels) -> Grey:

@@ -75,7 +75,9 @@ class Collection:
         return np.concatenate([np.ones((1, len(self.labels))), resampled_RN])
 
 
-def by_label(collection: Collection, query_E: NDArray[np.float32], label: int, asked: str, seed: int) -> Found:
+def by_label(
+    collection: Collection, query_E: NDArray[np.float32], label: int, asked: str, seed: int
+) -> Found:
     """One sentence that holds of all people of a label."""
     scores_N = (collection.vectors_NE @ query_E).astype(np.float64)
     right_N = (collection.labels == label).astype(np.int64)

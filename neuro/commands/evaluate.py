@@ -54,7 +54,7 @@ def evaluate(
     from neuro.console import show_results
 
     config = study_config(
-        chosen_preset(preset, changes, backbone=backbone, epochs=epochs),
+        chosen_preset(preset, changes, backbone=backbone, epochs=epochs, init_from=init_from),
         atlas=atlas,
         init_from=str(init_from) if init_from is not None else None,
         slice_backbone=slices,

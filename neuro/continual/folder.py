@@ -22,7 +22,8 @@ from neuro.continual.figures import write_figure
 from neuro.continual.importance import Importance, save_importance
 from neuro.continual.outcome import Outcome, as_json
 from neuro.continual.report import FIGURE, markdown
-from neuro.run_folder import MODEL, RUN, scans, with_scans
+from neuro.model.encoder_folder import MODEL
+from neuro.run_folder import RUN, scans, with_scans
 
 REPORT, FACTS = "update.md", "update.json"
 # What holds for the parent's scans holds for the update's: they were checked to be alike. All else that a run

@@ -9,7 +9,7 @@ from data.errors import ParameterError
 
 Positions = Literal["sincos", "rotary"]
 Attention = Literal["joint", "factorised"]
-ReadoutKind = Literal["regions", "class", "mean", "attention"]
+ReadoutKind = Literal["regions", "places", "class", "mean", "attention"]
 
 # Small enough for two cores, random on purpose: where a hub can be reached, take a pretrained one by name.
 DEFAULT_BACKBONE = "scratch:vit_tiny_patch16_224/embed_dim=64,depth=2,num_heads=2"
@@ -24,7 +24,8 @@ class ModelConfig:
         positions: codes added to the tokens ("sincos"), or queries and keys turned by them ("rotary").
         attention: "joint" among all tokens, or "factorised": blocks take turns within a window of time and
             within a place, for long clips.
-        readout: "regions" (a vote of each token, by its place), "class", "mean" or "attention".
+        readout: "regions" (a vote of each token, by its place), "places" (linear in all tokens, by their
+            place), "class", "mean" or "attention".
         drop_path: rate of the last block, rising from 0 at the first.
     """
 

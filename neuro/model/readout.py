@@ -60,7 +60,7 @@ class ClassReadout(Readout):
         if not prefix:
             raise ParameterError(
                 "readout",
-                must_be="regions, mean or attention for a backbone without a class token",
+                must_be="regions, places, mean or attention for a backbone without a class token",
                 got="class",
             )
         self.head = _silent_linear(dim)
@@ -78,7 +78,7 @@ class ClassReadout(Readout):
         """
         raise ParameterError(
             "readout",
-            must_be="one whose logit is a sum of votes of places: regions, mean or attention",
+            must_be="one whose logit is a sum of votes of places: regions, places, mean or attention",
             got="class",
             do="explain the model by its attention or its gradients",
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from neuro.model.config import ReadoutKind
 from neuro.model.encoder import BrainEncoder
 from neuro.model.fields import RegionField
+from neuro.model.place_readout import PlaceReadout
 from neuro.model.readout import AttentionReadout, ClassReadout, MeanReadout, Readout
 from neuro.model.regional_readout import RANK, RegionalReadout
 
@@ -19,6 +20,7 @@ def _regional(encoder: BrainEncoder) -> RegionalReadout:
 # Kind -> what builds it for an encoder.
 READOUTS: dict[ReadoutKind, Callable[[BrainEncoder], Readout]] = {
     "regions": _regional,
+    "places": lambda encoder: PlaceReadout(encoder.width, regions=encoder.layout.regions),
     "class": lambda encoder: ClassReadout(encoder.width, encoder.prefix),
     "mean": lambda encoder: MeanReadout(encoder.width),
     "attention": lambda encoder: AttentionReadout(encoder.width, encoder.backbone.num_heads),

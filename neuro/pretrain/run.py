@@ -20,6 +20,7 @@ from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from data.writing import require_new_or_empty, write_whole
 from neuro.model import BrainEncoder, ModelConfig, fresh_encoder
 from neuro.model.encoder_folder import INNER, load_encoder, save_encoder
+from neuro.model.model_folder import ENCODER
 from neuro.pretrain.blend import check_weights
 from neuro.pretrain.config import PretrainConfig
 from neuro.pretrain.lesson import Lesson, Modelling, lesson_of, modelling
@@ -249,5 +250,5 @@ def _weights(
 def _write(encoder: BrainEncoder, tokens: TokenSpec, folder: Path, facts: dict[str, Any]) -> None:
     shutil.rmtree(folder / INNER, ignore_errors=True)  # of an end that was broken off
     save_encoder(encoder, tokens, folder / INNER)
-    facts = {**facts, "weights_sha256": sha256(folder / INNER / "encoder.safetensors")}
+    facts = {**facts, "weights_sha256": sha256(folder / INNER / ENCODER.weights)}
     write_whole(folder / RUN, json.dumps(facts, indent=1) + "\n")

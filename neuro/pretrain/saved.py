@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from data.errors import BadFileError
 from neuro.model.encoder_folder import load_encoder
+from neuro.model.model_folder import damage_told
 from neuro.options_from import options_from
 from neuro.pretrain.contrastive import ContrastiveConfig, ContrastiveModelling
 from neuro.pretrain.lesson import Modelling
@@ -23,12 +23,12 @@ def load_modelling(folder: str | Path, *, device: str = "auto") -> tuple[Modelli
         BadFileError: the folder is no finished pretraining, or a file of it is damaged.
         ParameterError: there is no such device.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
     encoder, spec = load_encoder(folder, device=device)
-    try:
+    must_be = "a folder that `neuro pretrain` finished"
+    with damage_told("pretraining", must_be=must_be, do="name another, or pretrain again", path=folder):
         facts = json.loads((folder / RUN).read_text(encoding="utf-8"))
         told = facts["pretraining"]
         modelling: Modelling
@@ -38,12 +38,4 @@ def load_modelling(folder: str | Path, *, device: str = "auto") -> tuple[Modelli
             config = options_from(ContrastiveConfig, told["contrastive"], "contrastive")
             modelling = ContrastiveModelling(encoder, config)
         modelling.load_state_dict(load_file(folder / f"phase-{len(facts['phases'])}" / OBJECTIVE))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise BadFileError(
-            "pretraining",
-            must_be="a folder that `neuro pretrain` finished",
-            got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
-            do="name another, or pretrain again",
-            path=folder,
-        ) from error
     return modelling.to(encoder.backbone.device).eval(), spec

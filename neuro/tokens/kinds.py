@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
@@ -110,6 +110,9 @@ def spec_from(mapping: Mapping[str, Any]) -> TokenSpec:
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """A value of the field's type; whole numbers are numbers, and True is none."""
+    if get_origin(hint) is Literal:
+        # The spec itself names the choices; on a command line the word none is nothing.
+        return "none" if value is None and "none" in get_args(hint) else value
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if float in kinds and type(value) is int:
         return float(value)

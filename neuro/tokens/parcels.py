@@ -1,14 +1,15 @@
 """Series of an atlas' regions -> a token for each region and window of time.
 
-With `profile`, a region's token is its row of correlations with all regions within the clip (Fisher's z), as
-the Brain Network Transformer describes its nodes (Kan et al. 2022, arXiv 2210.06681); a clip is one window.
+With a `profile`, a region's token is its row of correlations with all regions within the clip (Fisher's z),
+as the Brain Network Transformer describes its nodes (Kan et al. 2022, arXiv 2210.06681), or of partial ones;
+a clip is one window.
 Letters: T frames, L frames of a clip, R regions, W windows, F frames of a window.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from data.errors import ParameterError
 from data.parcels.series import Parcels
 from neuro.tokens.amplitude import relative_amplitude
+from neuro.tokens.profiles import PROFILES
 from neuro.tokens.run_tokens import Clip, Floats, RunTokens, TokenLayout, TokenSpec
 
-LARGEST_CORRELATION = 1 - 1e-6  # Fisher's z of 1 is infinite
+Profile = Literal["none", "correlation", "partial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,31 +30,41 @@ class ParcelSpec(TokenSpec):
     Attributes:
         atlas: the atlas' name in the cache.
         window: frames of a token, a divisor of `frames`; None for the whole clip.
-        profile: tokens are correlations with all regions instead of the signal itself.
+        profile: what a token is: "none", the signal itself; "correlation", a region's correlations with all
+            regions; "partial", what the two share beyond all others (see `neuro.tokens.profiles`).
         centres: tell regions' places in mm where they are known (see `neuro.tokens.regions`).
     """
 
     kind: ClassVar[str] = "parcel"
     atlas: str = "aal"
     window: int | None = None
-    profile: bool = False
+    profile: Profile = "none"
     centres: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.profile not in get_args(Profile):
+            raise ParameterError(
+                "profile", must_be=f"one of {', '.join(get_args(Profile))}", got=repr(self.profile)
+            )
         if self.window is not None and (self.window < 1 or self.frames % self.window):
             raise ParameterError("window", must_be=f"a divisor of {self.frames} frames", got=self.window)
-        if self.profile and self.window_frames != self.frames:
+        if self.is_profile and self.window_frames != self.frames:
             raise ParameterError(
                 "window", must_be="the whole clip, where tokens are profiles", got=f"{self.window} frames"
             )
-        if self.profile and self.frames < 3:
+        if self.is_profile and self.frames < 3:
             raise ParameterError("frames", must_be="3 or more to correlate", got=self.frames)
 
     @property
     def window_frames(self) -> int:
         """Frames of a token."""
         return self.window or self.frames
+
+    @property
+    def is_profile(self) -> bool:
+        """Whether tokens are profiles, and not the signal."""
+        return self.profile != "none"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,8 +88,8 @@ class ParcelTokens(RunTokens):
     def clip_of(self, series_LM: Floats) -> Clip:
         """Frames (L, R) -> a clip: signal (W, R, F), or the profiles (1, R, R)."""
         windows = self.spec.frames // self.spec.window_frames
-        if self.spec.profile:
-            signal_WSV = profiles(series_LM)[None]
+        if self.spec.is_profile:
+            signal_WSV = PROFILES[self.spec.profile](series_LM)[None]
         else:
             signal_WSV = series_LM.reshape(windows, self.spec.window_frames, -1).transpose(0, 2, 1)
         return Clip(
@@ -98,8 +110,8 @@ class ParcelTokens(RunTokens):
         if values.shape in ((regions,), (regions, 1)):
             return np.array(values.reshape(regions), dtype=np.float32)
         signal = values.ndim == 3 and values.shape[1:] == (regions, width)
-        if self.spec.profile or not signal:
-            also = "" if self.spec.profile else f" or (windows, {regions}, {width})"
+        if self.spec.is_profile or not signal:
+            also = "" if self.spec.is_profile else f" or (windows, {regions}, {width})"
             raise ParameterError(
                 "values", must_be=f"of shape ({regions},), ({regions}, 1){also}", got=values.shape
             )
@@ -182,17 +194,6 @@ def parcel_tokens_of_array(
     )
 
 
-def profiles(series_LR: Floats) -> Floats:
-    """Fisher's z of the regions' correlations over some frames, (R, R); 0 with itself and without signal."""
-    centred_LR = np.asarray(series_LR, dtype=np.float64) - series_LR.mean(0, dtype=np.float64)
-    norm_R = np.linalg.norm(centred_LR, axis=0)
-    alive_R = norm_R > 1e-6 * np.sqrt(len(centred_LR))
-    unit_LR = np.divide(centred_LR, norm_R, out=np.zeros_like(centred_LR), where=alive_R)
-    correlation_RR = np.clip(unit_LR.T @ unit_LR, -LARGEST_CORRELATION, LARGEST_CORRELATION)
-    np.fill_diagonal(correlation_RR, 0)
-    return np.asarray(np.arctanh(correlation_RR), dtype=np.float32)
-
-
 def _tokens(
     series_TR: Floats,
     amplitude_R: Floats,
@@ -212,7 +213,7 @@ def _tokens(
         spec=spec,
         layout=TokenLayout(
             kind=spec.kind,
-            signal=(regions,) if spec.profile else (spec.window_frames,),
+            signal=(regions,) if spec.is_profile else (spec.window_frames,),
             amplitude=(1,),
             regions=regions,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,8 +12,8 @@ from neuro.training.augment import AugmentConfig
 from vision.adapt import LoraOptions
 from vision.training.precision import PRECISIONS
 
-Method = Literal["full", "lora", "linear", "attentive"]
-FROZEN = ("linear", "attentive")  # methods that leave the encoder as it is
+Method = Literal["full", "lora", "linear", "attentive", "svm"]
+FROZEN = ("linear", "attentive", "svm")  # methods that leave the encoder as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +48,20 @@ class Adaptation:
 
     Attributes:
         method: "full", all of it; "lora", low-rank updates of the blocks, the embeddings and the readout;
-            "linear", a linear readout on the frozen encoder; "attentive", a readout that attends, on it.
+            "linear", a linear readout on the frozen encoder; "attentive", a readout that attends, on it;
+            "svm", a linear support vector machine over all tokens of the frozen encoder, by place, found in
+            one go: epochs, batches, clips and the optimizer do not count.
         lora: rank and scale of the updates.
+        svm_c: what a run on the wrong side of its margin costs "svm"; 100 is nearly a hard margin.
     """
 
     method: Method = "full"
     lora: LoraOptions = field(default_factory=LoraOptions)
+    svm_c: float = 100.0
 
     def __post_init__(self) -> None:
         _one_of("method", self.method, get_args(Method))
+        _require("svm_c", 0 < self.svm_c < math.inf, "positive and finite", self.svm_c)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +139,24 @@ class TrainingConfig:
                 must_be="left out without a validation",
                 got=self.patience,
                 do="give a validation_share",
+            )
+        if self.adaptation.method == "svm":
+            self._require_nothing_stepped()
+
+    def _require_nothing_stepped(self) -> None:
+        asked = {
+            "validation_share": self.validation_share or None,
+            "mixup": self.mixup or None,
+            "ema": self.ema,
+            "augment": self.augment if self.augment != AugmentConfig() else None,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        if given:
+            raise ParameterError(
+                " and ".join(given),
+                must_be="left out for the method svm",
+                got=", ".join(map(str, given.values())),
+                do="it is found in one go, with no steps to watch or vary; or take the method linear",
             )
 
     def identity(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuro.training.config import TrainingConfig
 from vision.training.run_folder import RunFiles, RunFolder
 
 HISTORY, TENSORBOARD = "history.csv", "tensorboard"
@@ -58,6 +59,32 @@ class Keep:
             self.run.require_unfinished()
         else:
             self.run.require_new()
+
+    def open(
+        self, config: TrainingConfig, *, seed: int, samples: int, is_first: bool
+    ) -> dict[str, Any] | None:
+        """Begin the run, or find how far it is: each process reads, the first one writes.
+
+        Args:
+            config: of the training.
+            seed: of what is drawn.
+            samples: in a pass.
+            is_first: whether this process is the one that writes.
+
+        Returns:
+            The checkpoint to go on from; None where there is none.
+
+        Raises:
+            ParameterError: the folder holds something; or the run to resume is finished.
+            BadFileError: there is no run to resume, or it is damaged.
+            FingerprintMismatchError: the run to resume is another one.
+        """
+        identity = {"training": config.identity(), "seed": seed, "samples": samples, **self.identity}
+        if self.resume:
+            return self.run.resume(identity)
+        if is_first:
+            self.run.begin(identity)
+        return None
 
     def finish(self) -> None:
         """Let the checkpoint go, once the finished model is written."""

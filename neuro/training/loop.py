@@ -106,20 +106,12 @@ class _Loop:
         self.batches = batches_of(len(examples), config.batch_size)
 
     def open(self) -> None:
-        """Begin the run that is kept, or go on with it: each process reads, the first one writes."""
+        """Begin the run that is kept, or go on with it."""
         if self.keep is None:
             return
-        identity = {
-            "training": self.config.identity(),
-            "seed": self.stepper.seed,
-            "samples": len(self.examples),
-            **self.keep.identity,
-        }
-        if not self.keep.resume:
-            if self.stepper.is_first:
-                self.keep.run.begin(identity)
-            return
-        saved = self.keep.run.resume(identity)
+        stepper = self.stepper
+        samples = len(self.examples)
+        saved = self.keep.open(self.config, seed=stepper.seed, samples=samples, is_first=stepper.is_first)
         if saved is not None:
             self.stepper.restore(saved)
             self.progress = saved["progress"]

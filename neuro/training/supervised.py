@@ -17,19 +17,28 @@ from torch.nn import functional as F
 
 from data.errors import ParameterError
 from neuro.model import BrainTransformer, run_logit
+from neuro.model.config import ReadoutKind
 from neuro.model.encoder import BrainEncoder
 from neuro.tokens import RunTokens
 from neuro.training.clips import LabelledBatch, LabelledClips
-from neuro.training.config import FROZEN, Adaptation, TrainingConfig
+from neuro.training.config import FROZEN, Adaptation, Method, TrainingConfig
 from neuro.training.examples import Examples
 from neuro.training.frozen import FrozenBatch, FrozenClips, FrozenReadout
 from neuro.training.held_out import Who, held_out
 from neuro.training.keeping import Keep
 from neuro.training.loop import Listeners, fit
+from neuro.training.support_vectors import fit_places
 from vision.adapt import add_lora, class_weights, merge_lora, picture_tower
 from vision.training.run_folder import Progress
 
 Labels = NDArray[np.int64]
+
+# Methods that are particular -> the readouts that they can fit.
+READABLE: dict[Method, tuple[ReadoutKind, ...]] = {
+    "linear": ("regions", "places", "class", "mean"),
+    "attentive": ("attention",),
+    "svm": ("places",),
+}
 
 __all__ = ["Classification", "TrainingConfig", "positive_weight", "train", "train_on"]
 
@@ -99,6 +108,9 @@ def train(
     if config.validation_share:
         trained, watched = held_out(labels, who, config.validation_share, seed=seed)
     weight = positive_weight(labels[trained])
+    if config.adaptation.method == "svm":
+        with _learning(model, config.adaptation, seed):
+            return fit_places(model, runs, labels, config, seed=seed, keep=keep, listeners=listeners)
     shown = [runs[int(i)] for i in trained]
 
     def validate() -> float:
@@ -172,14 +184,11 @@ def _learning(model: BrainTransformer, adaptation: Adaptation, seed: int) -> Ite
     Raises:
         ParameterError: the method wants another readout, or blocks that the trunk has not.
     """
-    attends = model.encoder.config.readout == "attention"
-    if adaptation.method in FROZEN and attends != (adaptation.method == "attentive"):
-        wanted = "attention" if adaptation.method == "attentive" else "regions, class or mean"
-        raise ParameterError(
-            "readout",
-            must_be=f"{wanted} for the method {adaptation.method}",
-            got=model.encoder.config.readout,
-        )
+    readout = model.encoder.config.readout
+    *others, last = READABLE.get(adaptation.method, (readout,))
+    if readout not in (*others, last):
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        raise ParameterError("readout", must_be=f"{wanted} for the method {adaptation.method}", got=readout)
     if adaptation.method in FROZEN:
         model.encoder.requires_grad_(False)
     elif adaptation.method == "lora":

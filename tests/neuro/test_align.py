@@ -41,7 +41,9 @@ def people(count: int = 24) -> pd.DataFrame:
     labels = np.arange(count) % 2
     sexes = np.array(["F", "M"])[np.arange(count) // 2 % 2]
     ages = 50 + np.arange(count) % 5 * 8.0
-    return pd.DataFrame({"run_id": [f"sub-{n}" for n in range(count)], "label": labels, "age": ages, "sex": sexes})
+    return pd.DataFrame(
+        {"run_id": [f"sub-{n}" for n in range(count)], "label": labels, "age": ages, "sex": sexes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_a_pool_is_the_sum_over_places_and_padding_adds_nothing(runs: list[RunTo
     pool = RegionalPool(encoder, 3)
     with torch.no_grad():
         pool.matter.nodes_1RZYX.normal_()  # type: ignore[union-attr, operator]
-    few, many = sorted(runs[:4], key=lambda run: len(run.centres_S3))[:: 3]
+    few, many = sorted(runs[:4], key=lambda run: len(run.centres_S3))[::3]
     assert len(few.centres_S3) < len(many.centres_S3)
     both, alone = collate([few.clip(0), many.clip(0)]), collate([few.clip(0)])
     tokens_BND = torch.randn(2, both.mask_BN.shape[1], encoder.width)

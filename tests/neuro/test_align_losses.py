@@ -81,4 +81,6 @@ def test_people_of_one_sentence_are_not_held_against_each_other(name: str) -> No
     apart = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
     loss = LOSSES[name]
     assert loss(together, same, 5 * ONE, ZERO).mean() < loss(apart, same, 5 * ONE, ZERO).mean()
-    assert loss(apart, torch.eye(3), 5 * ONE, ZERO).mean() < loss(together, torch.eye(3), 5 * ONE, ZERO).mean()
+    assert (
+        loss(apart, torch.eye(3), 5 * ONE, ZERO).mean() < loss(together, torch.eye(3), 5 * ONE, ZERO).mean()
+    )

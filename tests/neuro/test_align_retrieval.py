@@ -65,7 +65,9 @@ def test_a_label_is_found_as_scikit_learn_counts_it() -> None:
 def test_random_precision_is_the_mean_over_all_orders(count: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(1, count))
     truth = np.array([1] * right + [0] * (count - right))
-    found = [average_precision(np.array(order, float), truth) for order in itertools.permutations(range(count))]
+    found = [
+        average_precision(np.array(order, float), truth) for order in itertools.permutations(range(count))
+    ]
     assert random_precision(count, right) == pytest.approx(np.mean(found))
 
 
@@ -76,7 +78,9 @@ def slow_own(runs: Collection, queries: np.ndarray, truth: np.ndarray) -> tuple[
         others = [
             j
             for j in range(len(queries))
-            if runs.fold_of[i] == runs.fold_of[j] and runs.people[i] != runs.people[j] and truth[i, j] == WRONG
+            if runs.fold_of[i] == runs.fold_of[j]
+            and runs.people[i] != runs.people[j]
+            and truth[i, j] == WRONG
         ]
         own = query @ runs.vectors_NE[i]
         ordered += sum(own > query @ runs.vectors_NE[j] for j in others)

@@ -91,8 +91,14 @@ def test_what_is_said_of_a_patient_word_for_word() -> None:
     [
         ({"label": 0}, "a brain scan of a healthy 64-year-old woman"),
         ({"label": 0, "age": NAN, "sex": "n/a"}, "a brain scan of a healthy person"),
-        ({"age": 80.2, "sex": "M", "updrs": NAN}, "a brain scan of an 80-year-old man with Parkinson's disease"),
-        ({"age": 18, "sex": "O", "updrs": NAN}, "a brain scan of an 18-year-old person with Parkinson's disease"),
+        (
+            {"age": 80.2, "sex": "M", "updrs": NAN},
+            "a brain scan of an 80-year-old man with Parkinson's disease",
+        ),
+        (
+            {"age": 18, "sex": "O", "updrs": NAN},
+            "a brain scan of an 18-year-old person with Parkinson's disease",
+        ),
         ({"hoehn_yahr": 5.0}, "a brain scan of a 64-year-old woman with severe Parkinson's disease"),
     ],
 )
@@ -130,7 +136,9 @@ def test_names_sites_motion_and_what_is_unknown_are_never_told(row: dict[str, ob
     assert found == texts(dict(reversed(row.items())))  # a function of the row, and each once
     assert len(found) == len(set(found))
     for text in found:
-        assert not any(word in text for word in ("zq7", "Xanadu", "0.43", "nan", "n/a", "None", "  ", "medic"))
+        assert not any(
+            word in text for word in ("zq7", "Xanadu", "0.43", "nan", "n/a", "None", "  ", "medic")
+        )
         assert text.partition(" of ")[2].partition(" ")[0] in ("a", "an")
         assert ("healthy" in text) == (row["label"] == 0)
         told_age = row["age"] == row["age"]
@@ -200,7 +208,12 @@ def test_options_are_checked() -> None:
 
 @pytest.fixture
 def bank() -> SentenceBank:
-    people = [ADA, {**ADA, "label": 0}, {**ADA, "age": 30.0}, {**ADA, "age": 64.1, "sex": "n/a", "updrs": NAN}]
+    people = [
+        ADA,
+        {**ADA, "label": 0},
+        {**ADA, "age": 30.0},
+        {**ADA, "age": 64.1, "sex": "n/a", "updrs": NAN},
+    ]
     return bank_of(pd.DataFrame(people), encode)
 
 

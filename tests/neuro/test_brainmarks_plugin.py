@@ -203,7 +203,7 @@ def test_places_side_by_side_and_registers(models: dict[str, Callable[..., Any]]
 def test_profiles_tell_couplings_that_amplitude_and_phase_do_not(
     models: dict[str, Callable[..., Any]],
 ) -> None:
-    transform, _ = models["chiasm_schaefer400"](backbone=TINY, profile=True, frames=60)
+    transform, _ = models["chiasm_schaefer400"](backbone=TINY, profile="correlation", frames=60)
     run = sample(60)
     found = transform(run)
     z_TD = run["bold"].float().numpy()

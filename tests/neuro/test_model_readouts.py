@@ -104,7 +104,7 @@ def test_the_class_readout_reads_the_first_prefix_token_alone() -> None:
         expected = prefix_BPD[:, 0] @ model.readout.head.weight[0] + model.readout.bias
         torch.testing.assert_close(model.readout(told, batch), expected)
     with pytest.raises(
-        ParameterError, match="regions, mean or attention for a backbone without a class token"
+        ParameterError, match="regions, places, mean or attention for a backbone without a class token"
     ):
         made_model(NO_PREFIX, readout="class")
 
@@ -117,6 +117,28 @@ def test_the_mean_is_over_real_tokens() -> None:
         for b in range(2):
             mean = tokens_BND[b, batch.mask_BN[b]].mean(0)
             torch.testing.assert_close(got[b], mean @ model.readout.head.weight[0] + model.readout.bias)
+
+
+def test_places_are_read_linearly_each_by_weights_of_its_own() -> None:
+    """The twin: all tokens of all windows and regions in a row, times one vector as long."""
+    model, batch = made_model(layout=PARCELS, readout="places"), made_batch(PARCELS)
+    tokens_BND = torch.randn(2, 15, 32)
+    with torch.no_grad():
+        got = model.readout(Encoded(prefix_BPD=tokens_BND[:, :1], tokens_BND=tokens_BND), batch)
+        row = torch.stack([model.readout.weight[place % 5] for place in range(15)])
+        for b in range(2):
+            wanted = tokens_BND[b].flatten() @ row.flatten() / 15 + model.readout.bias
+            torch.testing.assert_close(got[b], wanted)
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, PARCELS], ids=["cubes", "parcels"])
+def test_gradients_by_the_field_are_the_features_that_places_are_read_by(layout: object) -> None:
+    model = made_model(layout=layout, readout="places")  # type: ignore[arg-type]
+    batch = parcels() if layout is PARCELS else made_batch(hidden=(0, 2))
+    for logit in model(batch):
+        (features,) = torch.autograd.grad(logit, model.readout.weight, retain_graph=True)
+        said = (features * model.readout.weight).sum() + model.readout.bias
+        torch.testing.assert_close(said, logit, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in FEW if name != NO_PREFIX])
@@ -169,6 +191,6 @@ def test_regions_have_fields_of_their_own_whatever_their_place() -> None:
     assert torch.equal(field(parcels()), expected)
     with pytest.raises(ParameterError, match="regions must be all 5 of them, got 4"):
         field(made_batch(PARCELS, places=4))
-    model = made_model(layout=PARCELS)
-    assert isinstance(model.readout.matter, RegionField)
-    assert isinstance(made_model().readout.matter, LatticeField)
+    for kind in ("regions", "places"):
+        assert isinstance(made_model(layout=PARCELS, readout=kind).readout.matter, RegionField)
+        assert isinstance(made_model(readout=kind).readout.matter, LatticeField)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ import pytest
 
 from data.caches.cache import Cache
 from neuro.cli import app, main
+from neuro.model import ModelConfig, fresh_encoder
+from neuro.model.encoder_folder import save_encoder
+from neuro.tokens import TubeletSpec, cut, spec_as_dict
 
 from .conftest import TINY_BACKBONE
 
@@ -141,6 +145,32 @@ def test_evaluate_refuses(neuro: Neuro, cache: Cache, tmp_path: Path) -> None:
         f"{tmp_path / 'no.nii.gz'}: image must be a file, got nothing there",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_cuts_runs_as_the_encoder_to_begin_with_takes_them(
+    neuro: Neuro, cache: Cache, tmp_path: Path
+) -> None:
+    model, tokens = ModelConfig(backbone=TINY_BACKBONE, positions="rotary"), TubeletSpec(frames=10)
+    layout = cut(cache, 0, tokens).layout
+    start = save_encoder(fresh_encoder(layout, model, device="cpu"), tokens, tmp_path / "encoder")
+    arguments = ("evaluate", cache.root, "--out", tmp_path / "out", "--init-from", start, "--device", "cpu")
+    refused(neuro(*arguments, "--backbone", TINY_BACKBONE), "--backbone must be left out with --init-from")
+    refused(
+        neuro(*arguments, "--init-from", start / "backbone"),
+        "encoder must be a folder that `neuro pretrain` or",
+    )
+    assert not (tmp_path / "out").exists()
+    late = neuro(*arguments, "--folds", 2, "--set", "tokens.frames=12")
+    assert late.code == 2
+    assert "tokens must be as those that the encoder in" in late.err
+    # Options of the recipe for the training still count, and changes stand above the encoder's own model.
+    changes = ("--folds", 2, "--epochs", 1, "--set", "model.readout=mean", "--set", "training.batch_size=3")
+    done = neuro(*arguments, *changes)
+    assert done.code == 0, done.err
+    config = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["config"]
+    assert config["tokens"] == spec_as_dict(tokens)
+    assert config["model"] == asdict(replace(model, readout="mean"))
+    assert (config["training"]["epochs"], config["training"]["batch_size"]) == (1, 3)
 
 
 def test_predict_refuses(neuro: Neuro, run_folder: Path, damaged: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
 from data.parcels.series import Parcels
 from neuro.baselines import correlations, parcel_connectivity
+from neuro.cli import main
 from neuro.conduct import conduct
 from neuro.report import verdict
 from neuro.study import TRANSFORMER, StudyConfig, contenders, cut_runs, has_voxels, tokens_for
@@ -85,7 +87,7 @@ def test_in_a_cache_without_voxels_all_look_at_parcels(published: Cache) -> None
     found = contenders(published, StudyConfig(folds=3))
     names = ["connectivity of AAL + SVM", "connectivity of HO + SVM", "majority"]
     assert [contender.name for contender in found] == [TRANSFORMER, *names]
-    assert {run.spec for run in found[0].X} == {ParcelSpec(atlas="AAL", frames=T, profile=True)}
+    assert {run.spec for run in found[0].X} == {ParcelSpec(atlas="AAL", frames=T, profile="correlation")}
     assert found[0].note == "small ViT, initialised from scratch; parcel tokens"
     with pytest.raises(BadFileError, match="got parcel series only"):
         cut_runs(published, TubeletSpec())
@@ -93,7 +95,7 @@ def test_in_a_cache_without_voxels_all_look_at_parcels(published: Cache) -> None
 
 def test_the_atlas_can_be_chosen(published: Cache) -> None:
     chosen = tokens_for(published, TubeletSpec(), "HO")
-    assert chosen == ParcelSpec(atlas="HO", frames=T, profile=True)
+    assert chosen == ParcelSpec(atlas="HO", frames=T, profile="correlation")
     assert {run.layout.regions for run in cut_runs(published, chosen)} == {3}
     own = ParcelSpec(atlas="AAL", frames=20)
     assert tokens_for(published, own) == own
@@ -126,7 +128,7 @@ def test_it_is_evaluated_and_reported_without_voxels(
         "kind": "parcel",
         "frames": T,
         "atlas": "AAL",
-        "profile": True,
+        "profile": "correlation",
         "centres": True,
     }
     no_map = "tokens must be places in voxels for a map, got parcel"
@@ -134,6 +136,23 @@ def test_it_is_evaluated_and_reported_without_voxels(
     assert no_map in page
     assert "Where the difference was read" not in page
     assert verdict(evaluation)[0].startswith("The brain Transformer tells patients from controls")
+
+
+def test_the_recipe_of_places_is_evaluated_and_told_in_the_report(
+    published: Cache, tmp_path: Path, run_command: Any
+) -> None:
+    folds = ("--folds", 3, "--set", f"tokens.frames={T}", "--device", "cpu")
+    out = tmp_path / "out"
+    preset = ("--preset", "places", "--atlas", "AAL")
+    done = run_command(main, "neuro", "evaluate", published.root, "--out", out, *preset, *folds)
+    assert done.code == 0, done.err
+    models = json.loads((out / "results.json").read_text())["models"]
+    assert models[0]["name"] == TRANSFORMER
+    assert models[0]["auc"]["estimate"] > 0.9
+    page = (out / "report.html").read_text()
+    assert "a linear support vector machine over all tokens of a frozen encoder, by place" in page
+    assert "in one go, with C = 100, seed 0" in page
+    assert "AdamW" not in page
 
 
 def test_parcels_beside_voxels_are_one_contender_more(

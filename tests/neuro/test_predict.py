@@ -19,12 +19,16 @@ from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
 from data.errors import BadFileError, ChiasmError, FingerprintMismatchError, ParameterError
 from neuro.classify import ParkinsonClassifier
+from neuro.model import ModelConfig
 from neuro.predict import predict
 from neuro.run_folder import TrainedRun, load_run, save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, TokenSpec, TubeletSpec, VolumeSpec
+from neuro.training.config import Adaptation, TrainingConfig
 from vision.backbones import load_backbone
 from vision.backbones.checkpoint import save_backbone
+
+from .conftest import TINY_BACKBONE
 
 
 class Files(NamedTuple):
@@ -249,7 +253,7 @@ SLICES = "scratch:vit_tiny_patch16_224/embed_dim=16,depth=1,num_heads=2,img_size
         VolumeSpec(frames=6),
         TubeletSpec(frames=24, window=12),
         ParcelSpec(atlas="aal", frames=24, window=12),
-        ParcelSpec(atlas="aal", frames=48, profile=True),
+        ParcelSpec(atlas="aal", frames=48, profile="correlation"),
     ],
     ids=lambda spec: f"{spec.kind}-{spec.frames}",
 )
@@ -264,6 +268,24 @@ def test_every_kind_of_token_gets_the_logit_of_training(
     found = predict(trained, row["bold"], mask=row["mask"], confounds=row["confounds"])
     assert found.logit == pytest.approx(fitted.decision_function(runs[5:6])[0], abs=1e-4)
     assert found.clips == 48 // spec.frames
+
+
+@pytest.mark.parametrize(
+    "spec", [TubeletSpec(frames=24), ParcelSpec(atlas="aal", frames=48, profile="partial")]
+)
+def test_support_vectors_over_places_give_the_margin_of_training(
+    spec: TokenSpec, with_regions: Cache, study: StudyConfig, tmp_path: Path
+) -> None:
+    model = ModelConfig(backbone=TINY_BACKBONE, readout="places")
+    svm = replace(study, model=model, training=TrainingConfig(adaptation=Adaptation(method="svm")))
+    runs, labels = cut_runs(with_regions, spec), labels_and_people(with_regions)[0]
+    fitted = svm.classifier().fit(runs, labels)
+    trained = load_run(save_run(fitted, with_regions, tmp_path / "run"), "cpu")
+    row = with_regions.table.iloc[5]
+    found = predict(trained, row["bold"], mask=row["mask"], confounds=row["confounds"])
+    assert abs(found.logit) > 0.9  # it was trained on, and lies on its margin or beyond
+    assert found.logit == pytest.approx(fitted.decision_function(runs[5:6])[0], abs=1e-3)
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-found.logit)))
 
 
 @pytest.fixture(scope="module")

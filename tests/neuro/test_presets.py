@@ -18,7 +18,7 @@ from neuro.model import BrainTransformer, ModelConfig
 from neuro.presets import DEFAULT_PRESET, Preset, load_preset, preset_names
 from neuro.presets.as_toml import as_toml
 from neuro.tokens import ParcelSpec, TubeletSpec, collate
-from neuro.training.config import TrainingConfig
+from neuro.training.config import Adaptation, TrainingConfig
 from vision.backbones import load_backbone
 
 from .toy_runs import toy_run
@@ -94,6 +94,19 @@ def test_changes_are_made_in_order_and_typed() -> None:
 def test_another_kind_of_tokens_begins_anew() -> None:
     assert load_preset("long", ["tokens.kind=parcel", "tokens.atlas=own"]).tokens == ParcelSpec(atlas="own")
     assert load_preset("long", ["tokens.kind=tubelet"]).tokens == load_preset("long").tokens
+
+
+def test_a_profile_is_set_by_its_name_and_none_is_one() -> None:
+    assert load_preset("parcels", ["tokens.profile=none"]).tokens == ParcelSpec(frames=60)
+    partial = load_preset("parcels", ["tokens.profile=partial"]).tokens
+    assert partial == ParcelSpec(frames=60, profile="partial")
+
+
+def test_the_recipe_of_places_is_what_its_parts_are() -> None:
+    preset = load_preset("places")
+    assert preset.tokens == ParcelSpec(frames=120, profile="correlation")
+    assert preset.model.readout == "places"
+    assert preset.training == TrainingConfig(adaptation=Adaptation(method="svm"))
 
 
 def test_an_encoder_to_begin_with_brings_its_own_sections() -> None:

@@ -46,7 +46,8 @@ EXAMPLES: list[TokenSpec] = [
     VolumeSpec(frames=3, patch_mm=24),
     SliceSpec(frames=5, backbone=PICTURES, per_axis=1),
     ParcelSpec(frames=6, window=2, atlas="made"),
-    ParcelSpec(frames=6, atlas="made", profile=True),
+    ParcelSpec(frames=6, atlas="made", profile="correlation"),
+    ParcelSpec(frames=6, atlas="made", profile="partial"),
 ]
 every = pytest.mark.parametrize("spec", EXAMPLES, ids=lambda spec: spec.kind)
 
@@ -275,6 +276,8 @@ def test_unknown_kinds_and_fields_are_told_with_the_nearest(mapping: dict[str, o
         ({"kind": "tubelet", "frames": True}, "frames must be of type int, got True"),
         ({"kind": "tubelet", "window": [1]}, "window must be of type int or nothing"),
         ({"kind": "parcel", "atlas": 3}, "atlas must be of type str"),
+        ({"kind": "parcel", "profile": True}, "profile must be one of none, correlation, partial, got True"),
+        ({"kind": "parcel", "profile": ["none"]}, "profile must be one of none, correlation, partial"),
         ({"kind": "tubelet", "whole_grid": 1}, "whole_grid must be of type bool"),
         ({"kind": "tubelet", "frames": -1}, "frames must be positive"),
     ],

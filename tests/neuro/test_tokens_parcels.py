@@ -28,6 +28,7 @@ from neuro.tokens import (
     relative_amplitude,
     untokenize,
 )
+from neuro.tokens.parcels import Profile
 
 
 def parcels(frames: int = 24, regions: int = 5, seed: int = 0, **changed: object) -> Parcels:
@@ -75,7 +76,7 @@ def test_amplitudes_are_relative_to_the_other_regions() -> None:
 
 
 def test_profiles_are_fishers_z_of_the_clips_correlations() -> None:
-    spec = ParcelSpec(atlas="made", frames=9, profile=True)
+    spec = ParcelSpec(atlas="made", frames=9, profile="correlation")
     cut_run = tokens(spec)
     clip = cut_run.clip(4)
     assert clip.signal_WSV.shape == (1, 5, 5)
@@ -85,16 +86,72 @@ def test_profiles_are_fishers_z_of_the_clips_correlations() -> None:
     assert clip.seconds_W.tolist() == [9.0]
 
 
-def test_profiles_of_still_and_of_equal_regions_are_finite() -> None:
+def shrunk(z_LR: np.ndarray) -> np.ndarray:
+    """Ledoit and Wolf's covariance, frame by frame as in their paper."""
+    frames, regions = z_LR.shape
+    sample = z_LR.T @ z_LR / frames
+    target = np.trace(sample) / regions * np.eye(regions)
+    scatter = sum(((np.outer(z, z) - sample) ** 2).sum() for z in z_LR) / frames**2
+    share = min(1.0, scatter / ((sample - target) ** 2).sum())
+    return share * target + (1 - share) * sample
+
+
+@pytest.mark.parametrize("frames", [4, 24])  # fewer frames than regions, and more
+def test_partial_profiles_are_what_two_regions_share_beyond_all_others(frames: int) -> None:
+    """The twin regresses both on all the others, within the shrunk covariance, pair by pair."""
+    z_FR = np.cumsum(parcels().z_FR, axis=1)  # each region goes with its neighbours
+    spec = ParcelSpec(atlas="made", frames=frames, profile="partial")
+    clip = parcel_tokens(parcels(z_FR=z_FR), spec, run_id="a", tr=1.0).clip(0)
+    z_FR = z_FR[:frames].astype(float)
+    covariance = shrunk((z_FR - z_FR.mean(0)) / z_FR.std(0))
+    expected = np.zeros((5, 5))
+    for a in range(5):
+        for b in set(range(5)) - {a}:
+            pair, others = [a, b], [r for r in range(5) if r not in (a, b)]
+            slopes = np.linalg.solve(covariance[np.ix_(others, others)], covariance[np.ix_(others, pair)])
+            left = covariance[np.ix_(pair, pair)] - covariance[np.ix_(pair, others)] @ slopes
+            expected[a, b] = np.arctanh(left[0, 1] / np.sqrt(left[0, 0] * left[1, 1]))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(clip.signal_WSV[0], expected, atol=1e-4)
+
+
+def test_what_goes_through_a_third_region_is_no_partial_correlation(rng: np.random.Generator) -> None:
+    first, second, third = rng.standard_normal((3, 4000))
+    second += first
+    third += second
+    series = np.stack([first, second, third], axis=1)
+    kinds = ("correlation", "partial")
+    plain, partial = (
+        parcel_tokens_of_array(series, ParcelSpec(frames=4000, atlas="array", profile=kind)).clip(0)
+        for kind in kinds
+    )
+    assert plain.signal_WSV[0, 0, 2] > 0.5
+    assert abs(partial.signal_WSV[0, 0, 2]) < 0.05
+    assert partial.signal_WSV[0, 0, 1] > 0.5
+
+
+@pytest.mark.parametrize("kind", ["correlation", "partial"])
+def test_profiles_of_still_and_of_equal_regions_are_finite(kind: Profile) -> None:
     z_FR = parcels().z_FR.copy()
     z_FR[:, 1] = z_FR[:, 0]
     z_FR[:, 2] = 0
     clip = parcel_tokens(
-        parcels(z_FR=z_FR), ParcelSpec(atlas="made", frames=20, profile=True), run_id="a", tr=1.0
+        parcels(z_FR=z_FR), ParcelSpec(atlas="made", frames=20, profile=kind), run_id="a", tr=1.0
     ).clip(0)
     assert np.isfinite(clip.signal_WSV).all()
     assert not clip.signal_WSV[0, 2].any()
-    assert clip.signal_WSV[0, 0, 1] > 6
+    assert not clip.signal_WSV[0, :, 2].any()
+    assert clip.signal_WSV[0, 0, 1] > (6 if kind == "correlation" else 0.5)
+
+
+def test_two_regions_of_one_signal_and_a_run_without_any_have_partial_profiles() -> None:
+    """Signs alone: their covariance is not shrunk, and has no inverse."""
+    signs = np.where(np.arange(24) % 2, 1, -1).astype(np.float32)
+    spec = ParcelSpec(atlas="made", frames=24, profile="partial")
+    for z_FR, least in ((np.stack([signs] * 2, axis=1), 6.0), (np.zeros((24, 2), np.float32), 0.0)):
+        clip = parcel_tokens(parcels(regions=2, z_FR=z_FR), spec, run_id="a", tr=1.0).clip(0)
+        assert np.isfinite(clip.signal_WSV).all()
+        assert clip.signal_WSV[0, 0, 1] >= least
 
 
 @pytest.mark.parametrize(
@@ -102,12 +159,18 @@ def test_profiles_of_still_and_of_equal_regions_are_finite() -> None:
     [
         ({"frames": 10, "window": 3}, "divisor of 10"),
         ({"frames": 10, "window": 0}, "divisor of 10"),
-        ({"frames": 10, "window": 5, "profile": True}, "whole clip"),
-        ({"frames": 2, "profile": True}, "3 or more"),
+        ({"frames": 10, "window": 5, "profile": "correlation"}, "whole clip"),
+        ({"frames": 2, "profile": "partial"}, "3 or more"),
         ({"frames": 0}, "positive"),
+        ({"frames": 10, "profile": True}, "profile must be one of none, correlation, partial, got True"),
+        ({"frames": 10, "profile": False}, "profile must be one of none, correlation, partial, got False"),
+        (
+            {"frames": 10, "profile": "partly"},
+            "profile must be one of none, correlation, partial, got 'partly'",
+        ),
     ],
 )
-def test_specs_that_cannot_work_are_refused(wrong: dict[str, int], message: str) -> None:
+def test_specs_that_cannot_work_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         ParcelSpec(**wrong)  # type: ignore[arg-type]
 
@@ -123,7 +186,7 @@ def test_what_does_not_fit_is_refused() -> None:
     for shape in [(4,), (5, 2), (1, 5, 3), (2, 4, 6)]:
         with pytest.raises(ParameterError, match="values must be of shape"):
             untokenize(tokens(spec), np.zeros(shape))
-    profile = tokens(replace(spec, profile=True))
+    profile = tokens(replace(spec, profile="correlation"))
     with pytest.raises(ParameterError, match=r"of shape \(5,\), \(5, 1\), got"):
         untokenize(profile, profile.clip(0).signal_WSV)
     with pytest.raises(ParameterError, match="range within 0 to 24"):

@@ -119,6 +119,26 @@ def test_people_are_watched_who_are_not_trained_on(train: Train, tmp_path: Path)
     assert [bool(row["validation"]) for row in rows] == [False, True] * 2
 
 
+def test_support_vectors_are_found_saved_and_not_resumed(train: Train, tmp_path: Path) -> None:
+    svm = ("--set", "training.adaptation.method=svm", "--set", "model.readout=places")
+    done = train(tmp_path / "run", *QUICK, *svm)
+    assert done.code == 0, done.err
+    assert done.out.startswith("trained on 12 runs, final loss ")
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"begun.json", "history.csv", "model", "run.json"}
+    assert load_run(tmp_path / "run", "cpu").classifier.model_.readout.bias != 0
+    finished = train(tmp_path / "run", *QUICK, *svm, "--resume")
+    assert finished.code == 2
+    assert "which is finished" in finished.err
+    other = train(tmp_path / "other", *QUICK, *svm[:2])
+    assert other.code == 2
+    assert "readout must be places for the method svm, got regions" in other.err
+    # What was left in the middle is begun anew.
+    (tmp_path / "run" / "run.json").unlink()
+    again = train(tmp_path / "run", *QUICK, *svm, "--resume")
+    assert (again.code, again.out) == (0, done.out)
+
+
 @pytest.mark.slow
 def test_torchrun_takes_the_command(cache: Cache, train: Train, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -42,14 +42,11 @@ def test_four_processes_train_as_one_does(tmp_path: Path) -> None:
     assert told.splitlines() == epochs  # the others print nothing
     found = torch.load(tmp_path / "four" / "found.pt")
     for name in TRAININGS:
-        assert sorted(path.name for path in (tmp_path / "four" / name).iterdir()) == [
-            "begun.json",
-            "history.csv",
-            "training.pt",
-        ]
+        left = ["begun.json", "history.csv", *(["training.pt"] if name != "svm" else [])]
+        assert sorted(path.name for path in (tmp_path / "four" / name).iterdir()) == left
         alone = trained(name, tmp_path / "one" / name)
         np.testing.assert_allclose(found[name]["losses"], alone["losses"], atol=1e-5)
-        if name == "uneven":
+        if name in ("uneven", "svm"):
             for key, weight in alone["weights"].items():
                 torch.testing.assert_close(found[name]["weights"][key], weight, atol=1e-5, rtol=0)
 

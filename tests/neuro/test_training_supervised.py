@@ -109,6 +109,7 @@ def test_lora_changes_the_blocks_and_leaves_a_plain_model() -> None:
     [
         ("linear", "regions", AugmentConfig()),
         ("linear", "mean", AugmentConfig()),
+        ("linear", "places", AugmentConfig()),
         ("linear", "class", AugmentConfig(noise=0.1)),
         ("attentive", "attention", AugmentConfig()),
     ],
@@ -121,6 +122,14 @@ def test_a_probe_leaves_the_encoder_as_it_was(method: str, readout: str, augment
     progress = train(model, RUNS, LABELS, config, seed=0)
     assert changed(before, model)
     assert all(name.startswith("readout.") for name in changed(before, model))
+    assert progress.epoch_losses[-1] < progress.epoch_losses[0]
+
+
+def test_all_of_a_model_that_reads_places_can_be_trained() -> None:
+    model = toy_model(RUNS[0], readout="places")
+    before = state(model)
+    progress = train(model, RUNS, LABELS, replace(QUICK, epochs=6), seed=0)
+    assert {"readout.matter.nodes_1RZYX", "readout.offset"} < changed(before, model)
     assert progress.epoch_losses[-1] < progress.epoch_losses[0]
 
 
@@ -162,7 +171,7 @@ def test_a_method_wants_its_readout() -> None:
             seed=0,
         )
     attends = toy_model(RUNS[0], readout="attention")
-    with pytest.raises(ParameterError, match="readout must be regions, class or mean for the method linear"):
+    with pytest.raises(ParameterError, match="must be regions, places, class or mean for the method linear"):
         train(attends, RUNS, LABELS, replace(QUICK, adaptation=Adaptation(method="linear")), seed=0)
 
 

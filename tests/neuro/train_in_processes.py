@@ -31,13 +31,14 @@ TRAININGS = {
         machine=MachineConfig(micro_batch=1),
     ),
     "lora": TrainingConfig(epochs=2, batch_size=4, optimizer=OPTIMIZER, adaptation=Adaptation(method="lora")),
+    "svm": TrainingConfig(epochs=1, adaptation=Adaptation(method="svm")),
 }
 
 
 def trained(name: str, folder: Path) -> dict[str, Any]:
     """One of the trainings: its losses, and the weights at its end."""
     runs, labels = toy_cohort(7)
-    model = toy_model(runs[0])
+    model = toy_model(runs[0], readout="places" if name == "svm" else "regions")
     keep = Keep(folder=folder, identity={})
     listeners = Listeners(on_epoch=lambda number, loss: print(name, number))
     progress = train(model, runs, labels, TRAININGS[name], seed=0, keep=keep, listeners=listeners)

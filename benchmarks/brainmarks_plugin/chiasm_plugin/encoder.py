@@ -20,6 +20,7 @@ from chiasm_plugin.spaces import Space
 from data.errors import ParameterError
 from neuro.model import DEFAULT_BACKBONE, BrainEncoder, ModelConfig
 from neuro.tokens import RunTokens, TokenBatch, TokenLayout
+from neuro.tokens.parcels import Profile
 from vision.backbones import load_backbone
 
 Summary = Literal["class", "places"]
@@ -36,7 +37,8 @@ class Options:
         backbone: any model of Chiasm's that takes tokens; for random weights only, as are `frames` and
             `profile`.
         frames: of a clip.
-        profile: tokens are a region's correlations with all regions over a clip, instead of its signal.
+        profile: what tokens are: a region's signal ("none"), its correlations with all regions over a clip
+            ("correlation"), or its partial ones ("partial").
         tr: seconds to which runs are resampled: those of the training.
         clips: most clips of a run; those of a longer run are spread over it.
         summary: what `cls` holds: the trunk's class token ("class"), or the embeddings of all places side by
@@ -47,7 +49,7 @@ class Options:
     weights: str | None = None
     backbone: str = DEFAULT_BACKBONE
     frames: int = FRAMES
-    profile: bool = False
+    profile: Profile = "none"
     tr: float = 2.0
     clips: int = 12
     summary: Summary = "class"
@@ -61,7 +63,7 @@ class Options:
             raise ParameterError("tr", must_be="positive, in seconds", got=self.tr)
         if self.clips < 1:
             raise ParameterError("clips", must_be="at least 1", got=self.clips)
-        if self.weights and (self.backbone, self.frames, self.profile) != (DEFAULT_BACKBONE, FRAMES, False):
+        if self.weights and (self.backbone, self.frames, self.profile) != (DEFAULT_BACKBONE, FRAMES, "none"):
             raise ParameterError(
                 "backbone, frames and profile", must_be="left to the folder of weights", got="given beside it"
             )

@@ -114,8 +114,8 @@ def chiasm_mni(mask: str | None = None, clips: int = 4, **kwargs: Any) -> Pair:
     The mask says where voxels lie. By default it is what $CHIASM_MNI_MASK names, else TemplateFlow's.
     """
     options = Options(clips=clips, **kwargs)
-    if options.profile:
-        raise ParameterError("profile", must_be="left out for cubes", got=True)
+    if options.profile != "none":
+        raise ParameterError("profile", must_be="left out for cubes", got=options.profile)
     spec: TokenSpec = TubeletSpec(frames=options.frames)
     encoder = None
     if options.weights:
