@@ -133,20 +133,11 @@ def facts_of(matrix: Matrix) -> dict[str, Any]:
 
 def real(folder: Path, folds: int) -> dict[str, Any]:
     """TaoWu, then NEUROCON."""
-    with tempfile.TemporaryDirectory() as scratch:
-        caches = [
-            prepare_parcels(
-                ParcelCohort.from_npz([folder / f"{site}.npz"], tr={site: PUBLISHED_TR[site]}),
-                Path(scratch) / site,
-            )
-            for site in PUBLISHED_TR
-        ]
-        spec = ParcelSpec(atlas="AAL116", frames=120, profile=True)
-        old, new = (runs_of([cache], spec, "cpu") for cache in caches)
     training = TrainingConfig(epochs=30, mixup=0.4, optimizer=OptimizerConfig(weight_decay=0.1))
     classifier = ParkinsonClassifier(model=ModelConfig(), training=training, device="cpu")
-    trials = nested_trials(old, new, folds=folds, seed=0)
-    done = Parallel(n_jobs=-1)(delayed(_one_deal)(trials, number, classifier) for number in range(folds))
+    with tempfile.TemporaryDirectory() as scratch:  # runs are read from there as they are needed
+        trials = _real_trials(folder, Path(scratch), folds)
+        done = Parallel(n_jobs=-1)(delayed(_one_deal)(trials, number, classifier) for number in range(folds))
     panel = _panel([trials.everybody], {"taowu": 0, "neurocon": 1}, 0)
     panel = replace(panel, folds=trials.fold_of)
     found = {}
@@ -154,6 +145,19 @@ def real(folder: Path, folds: int) -> dict[str, Any]:
         logits = np.stack([_joined(done, "before"), _joined(done, strategy)])
         found[strategy] = facts_of(matrix_of(panel, logits))
     return {"folds": folds, "people": len(trials.everybody), "strategies": found}
+
+
+def _real_trials(folder: Path, scratch: Path, folds: int) -> Trials:
+    spec = ParcelSpec(atlas="AAL116", frames=120, profile="correlation")
+    old, new = (
+        runs_of(
+            [prepare_parcels(ParcelCohort.from_npz([folder / f"{site}.npz"], tr={site: tr}), scratch / site)],
+            spec,
+            "cpu",
+        )
+        for site, tr in PUBLISHED_TR.items()
+    )
+    return nested_trials(old, new, folds=folds, seed=0)
 
 
 def _one_deal(trials: Trials, number: int, classifier: ParkinsonClassifier) -> dict[str, Any]:
@@ -186,8 +190,8 @@ def main() -> None:
     fields = {
         "command": command("benchmarks.continual").replace(str(options.folder), "SHARED/data/pd"),
         "machine": machine("torch", "timm", "scikit-learn"),
-        "simulated": {name: simulated(sites, options.seeds) for name, sites in SCENARIOS.items()},
         "real": real(options.folder, options.folds),
+        "simulated": {name: simulated(sites, options.seeds) for name, sites in SCENARIOS.items()},
     }
     write("continual", fields, "A new site comes in", report(fields))
 

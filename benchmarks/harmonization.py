@@ -24,10 +24,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.outcome import command, machine, table, write
+from benchmarks.plain_folds import auc_of, scores_in_folds
 from data.splits.folds import Fold, leave_one_site_out, repeated_subject_folds
 from neuro.baselines import connectivity_svm
-from neuro.evaluate import Contender, evaluate
 from neuro.harmonize import Combat, with_sites
+from neuro.protocol.contender import Contender
 
 SITES = ("taowu", "neurocon")
 AGE_SEX = ("age", "sex")
@@ -100,7 +101,8 @@ def aucs(
     rivals: list[Contender], labels: NDArray[np.int64], people: People, folds: list[Fold]
 ) -> dict[str, float]:
     """AUC of each contender over one cross-validation."""
-    return {o.name: o.auc.estimate for o in evaluate(rivals, labels, people.persons, folds).outcomes}
+    found = scores_in_folds(rivals, labels, people.persons, folds)
+    return {name: auc_of(scores).estimate for name, scores in found.items()}
 
 
 def by_person(people: People, repeats: int) -> pd.DataFrame:
@@ -134,9 +136,10 @@ def across_sites(people: People) -> pd.DataFrame:
         Contender(name='unseen="adapt"', estimator=in_fold(unseen="adapt"), X=sites),
     ]
     folds = leave_one_site_out(people.table["site"], people.persons)
-    outcomes = evaluate(rivals, people.labels, people.persons, folds).outcomes
+    tested = scores_in_folds(rivals, people.labels, people.persons, folds)
     found = {
-        o.name: [roc_auc_score(people.labels[test], o.scores[test]) for _, test in folds] for o in outcomes
+        name: [roc_auc_score(people.labels[test], told.scores[test]) for _, test in folds]
+        for name, told in tested.items()
     }
     return pd.DataFrame(found, index=[people.table["site"][test[0]] for _, test in folds])
 

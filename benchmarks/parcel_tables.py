@@ -34,8 +34,8 @@ def report(fields: dict[str, Any]) -> list[str]:
     return [
         f"AUC within folds of `data.splits`, five by person; mean ± standard deviation over {deals} deals.",
         f"Nested: {fields['inner_folds']} inner folds choose the variant. The baseline is on the same folds.",
-        "Intervals: 95 %, of the AUC within folds over people (`neuro.intervals`), who are drawn in all deals"
-        " alike. Training on other people is not in them.",
+        "Intervals: 95 %, of the AUC within folds over people (`neuro.protocol.intervals`), who are drawn in"
+        " all deals alike. Training on other people is not in them.",
         "",
         *table(
             ["", OURS_NESTED, "interval", BASELINE, "interval", "anchor (its protocol)", "difference"], rows

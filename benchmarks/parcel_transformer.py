@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from neuro.intervals import fold_auc
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
@@ -38,6 +37,7 @@ from neuro.baselines import connectivity_svm
 from neuro.classify import ParkinsonClassifier
 from neuro.model import DEFAULT_BACKBONE, ModelConfig
 from neuro.presets import load_preset
+from neuro.protocol.intervals import fold_auc
 from neuro.tokens import ParcelSpec, RunTokens, cut
 from neuro.tokens.parcels import Profile
 from neuro.training.config import OptimizerConfig, TrainingConfig

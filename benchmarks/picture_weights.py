@@ -23,15 +23,16 @@ from joblib import Parallel, delayed
 from benchmarks.outcome import command, machine, table, write
 from benchmarks.photographs import add_photos_option
 from benchmarks.picture_teaching import taught
+from benchmarks.plain_folds import auc_of, person_folds, scores_in_folds
 from data.caches.cache import Cache, prepare
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
 from neuro.classify import ParkinsonClassifier
 from neuro.demo import DEMO_EFFECT, DEMO_RECIPE
-from neuro.evaluate import Contender, evaluate
 from neuro.model import DEFAULT_BACKBONE, ModelConfig
+from neuro.protocol.contender import Contender
 from neuro.slices import slice_features, slice_logistic
-from neuro.study import StudyConfig, cut_runs, labels_and_people, study_folds
+from neuro.study import cut_runs, labels_and_people
 from neuro.tokens import TubeletSpec
 from vision.backbones import load_backbone
 
@@ -51,9 +52,9 @@ def one(seed: int, pictures: Path) -> list[dict[str, Any]]:
         derivative = simulate(Path(folder) / "derivative", spec)
         cohort = Cohort.from_derivatives(derivative)
         cache = prepare(cohort, DEMO_RECIPE, Path(folder) / "cache", progress=False)
-        folds = study_folds(cache, StudyConfig(seed=seed))
-        found = evaluate(_contenders(cache, pictures, seed), *labels_and_people(cache), folds)
-    return [{"seed": seed, "model": outcome.name, **asdict(outcome.auc)} for outcome in found.outcomes]
+        folds = person_folds(cache, seed)
+        found = scores_in_folds(_contenders(cache, pictures, seed), *labels_and_people(cache), folds)
+    return [{"seed": seed, "model": name, **asdict(auc_of(scores))} for name, scores in found.items()]
 
 
 def _contenders(cache: Cache, pictures: Path, seed: int) -> list[Contender]:

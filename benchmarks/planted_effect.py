@@ -2,8 +2,8 @@
 
     python -m benchmarks.planted_effect
 
-Each seed is a cohort of its own (80 people, 2 sites), prepared and evaluated as `neuro evaluate` does, by
-person in 5 folds. Writes benchmarks/results/planted_effect.json and .md.
+Each seed is a cohort of its own (80 people, 2 sites): two contenders of `neuro evaluate`, by person in 5
+folds, one deal, nothing nested in it. Writes benchmarks/results/planted_effect.json and .md.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks.outcome import command, machine, table, write
+from benchmarks.plain_folds import auc_of, person_folds, scores_in_folds
 from data.caches.cache import prepare
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
+from neuro.baselines import connectivity_features, connectivity_svm
 from neuro.demo import DEMO_EFFECT, DEMO_RECIPE
-from neuro.evaluate import evaluate
-from neuro.study import TRANSFORMER, StudyConfig, contenders, labels_and_people, study_folds
+from neuro.protocol.contender import Contender
+from neuro.protocol.contenders import CONNECTIVITY, TRANSFORMER
+from neuro.study import StudyConfig, cached_runs, cut_runs, labels_and_people
 
 SUBJECTS = 80
-COMPARED = (TRANSFORMER, "connectivity + SVM")
+COMPARED = (TRANSFORMER, CONNECTIVITY)
 LEAST_AUC, NULL_MARGIN = 0.90, 0.05  # what was aimed at: with the effect, and around 0.5 without
 
 
@@ -41,11 +44,15 @@ def one(seed: int, effect: float) -> list[dict[str, Any]]:
         cohort = Cohort.from_derivatives(derivative)
         cache = prepare(cohort, DEMO_RECIPE, Path(folder) / "cache", progress=False)
         config = StudyConfig(seed=seed, device="cpu")
-        rivals = [rival for rival in contenders(cache, config) if rival.name in COMPARED]
-        found = evaluate(rivals, *labels_and_people(cache), study_folds(cache, config))
+        runs, features = cut_runs(cache, config.tokens), connectivity_features(cached_runs(cache))
+        rivals = [
+            Contender(name=TRANSFORMER, estimator=config.classifier(), X=runs),
+            Contender(name=CONNECTIVITY, estimator=connectivity_svm(), X=features),
+        ]
+        found = scores_in_folds(rivals, *labels_and_people(cache), person_folds(cache, seed))
     return [
-        {"effect": effect, "seed": seed, "model": outcome.name, **asdict(outcome.auc)}
-        for outcome in found.outcomes
+        {"effect": effect, "seed": seed, "model": name, **asdict(auc_of(scores))}
+        for name, scores in found.items()
     ]
 
 

@@ -112,7 +112,7 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: runs, all cut in the same way, or an array.
             y: two different labels.
             groups: the person of each run; needed where `training` holds some of them out to watch it. The
-                split into training and test is the caller's, and `neuro.evaluate` checks it.
+                split into training and test is the caller's, and `neuro.protocol` checks it.
             sites: where each run was scanned, to hold people of all sites out alike.
             keep: where to keep the training while it runs, and whether to go on with one.
             listeners: who is told of steps and epochs.

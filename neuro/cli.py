@@ -15,6 +15,7 @@ from neuro.commands.prepare import prepare
 from neuro.commands.presets import presets
 from neuro.commands.pretrain import pretrain
 from neuro.commands.qc import qc
+from neuro.commands.report import report
 from neuro.commands.scaling import scaling
 from neuro.commands.simulate import simulate
 from neuro.commands.train import train
@@ -31,6 +32,7 @@ for command in (
     prepare,
     qc,
     evaluate,
+    report,
     train,
     update,
     pretrain,

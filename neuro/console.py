@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data.caches.plan import Plan
-from neuro.evaluate import Evaluation
-from neuro.report import verdict
+from neuro.protocol.results import Results
+from neuro.report.findings import Findings
 
 
 def progress_bars() -> Progress:
@@ -18,23 +18,23 @@ def progress_bars() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def show_results(evaluation: Evaluation, console: Console) -> None:
+def show_results(results: Results, findings: Findings, console: Console) -> None:
     """Print the results as a table, and the verdict in words."""
     table = Table(title="Told apart from controls, by person, out of fold")
     table.add_column("model")
     for name in ("AUC", "95 % interval", "balanced accuracy"):
         table.add_column(name, justify="right")
-    for outcome in evaluation.outcomes:
-        auc = outcome.auc
+    for model in results.models:
+        auc, accuracy = model.figures["auc"], model.figures["balanced_accuracy"]
         table.add_row(
-            outcome.name,
+            model.name,
             f"{auc.estimate:.3f}",
             f"{auc.low:.3f} to {auc.high:.3f}",
-            f"{outcome.balanced_accuracy:.3f}",
+            f"{accuracy.estimate:.3f}",
         )
     console.print(table)
-    for line in verdict(evaluation):
-        console.print(line)
+    for line in (findings.verdict.headline, *findings.first_screen):
+        console.print(line, highlight=False)
 
 
 def show_plan(plan: Plan, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,15 +13,16 @@ from data.caches.cache import prepare
 from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, holds, iter_simulate
-from neuro.conduct import conduct
+from neuro.conduct import Occasion, Study, conduct
 from neuro.defaults import DEMO_EFFECT, DEMO_SUBJECTS
-from neuro.evaluate import Evaluation
+from neuro.protocol.plan import PlanConfig
 from neuro.study import StudyConfig
 
 SLICE_MODEL = "embedded:lite"  # where the picture half has loaded it, this is the same instance
 # Sixty frames leave few degrees of freedom: six motion parameters are what such a run can pay for.
 DEMO_RECIPE = Recipe(confounds="6p")
 WORKERS = 2
+DEMO_PLAN = PlanConfig(repeats=1, inner=2)  # and no tangent space: for two cores and a minute or two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class DemoResult:
     derivative: Path
     cache: Path
     report: Path
-    evaluation: Evaluation
+    study: Study
 
 
 def run(
@@ -63,16 +64,14 @@ def run(
             pass
     cache = prepare(Cohort.from_derivatives(derivative), DEMO_RECIPE, cache_folder)
     command = f"neuro demo --subjects {subjects} --effect {effect:g} --seed {seed}"
-    evaluation = conduct(
-        cache,
-        config,
-        out,
-        planted=derivative / "planted_mask.nii.gz" if effect else None,
+    occasion = Occasion(
         command=command,
         remark=_remark(effect),
+        planted=derivative / "planted_mask.nii.gz" if effect else None,
     )
+    study = conduct(cache, replace(config, plan=replace(DEMO_PLAN, seed=seed), tangent=False), out, occasion)
     return DemoResult(
-        derivative=derivative, cache=cache_folder, report=Path(out) / "report.html", evaluation=evaluation
+        derivative=derivative, cache=cache_folder, report=Path(out) / "report.html", study=study
     )
 
 

@@ -1,10 +1,8 @@
-"""One new preprocessed run + a trained run's folder -> probability of the positive class."""
+"""One new preprocessed run + a trained run's folder -> probability of the positive class, and its worth."""
 
 from __future__ import annotations
 
-import math
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from data.caches.cached_run import CachedRun, open_run
@@ -14,32 +12,17 @@ from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from data.parcels.atlases import Atlas, load_atlas
 from data.scans.bids import RunFiles, parse_entities
 from data.scans.bids_names import NATIVE
+from neuro.calibration.acquisition import acquisition_of
+from neuro.calibration.novelty import NoveltyScore
+from neuro.calibration.scan_embedding import embeddings_of
+from neuro.explain import DEFAULT
+from neuro.prediction import Beside, Prediction, beside, calibrated
+from neuro.prediction_folder import require_ready, write_prediction
 from neuro.run_folder import TrainedRun
 from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, VolumeSpec, cut_run
 from vision.backbones import load_backbone
 
 TR_TOLERANCE = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What the model says of one run; for research, not for diagnosis.
-
-    Attributes:
-        bold: the run.
-        probability: of the positive class, uncalibrated.
-        logit: its log odds, averaged over the clips of the run.
-        clips: how many clips were averaged.
-        recipe_identity: how the run was cleaned.
-        warnings: what speaks against believing it.
-    """
-
-    bold: Path
-    probability: float
-    logit: float
-    clips: int
-    recipe_identity: str
-    warnings: tuple[str, ...] = ()
 
 
 def predict(
@@ -49,6 +32,8 @@ def predict(
     mask: str | Path | None,
     confounds: str | Path | None,
     atlas: str | Path | None = None,
+    out: str | Path | None = None,
+    method: str = DEFAULT,
 ) -> Prediction:
     """Clean a run as the training runs were, and classify it.
 
@@ -58,32 +43,53 @@ def predict(
         mask: its brain mask.
         confounds: its confounds table, if the recipe needs one.
         atlas: file of the atlas that the model's regions are from, where it has no name.
+        out: a new or empty folder for what `neuro.prediction_folder` writes; None writes nothing.
+        method: of the map in it, a name of `neuro.explain.METHODS`.
 
     Raises:
         BadFileError: a file cannot be used.
-        ParameterError: the run's repetition time or voxels do not fit those of training, or the model was
-            trained on series that somebody else cleaned.
+        UnknownNameError: no such method.
+        ParameterError: the folder holds something; the run's repetition time or voxels do not fit those of
+            training; or the model was trained on series that somebody else cleaned.
         FingerprintMismatchError: the atlas, or the model that looks at slices, is not that of training.
     """
     bold = Path(bold)
+    if out is not None:
+        require_ready(out, method)
     regions = _atlas(trained, atlas)
     with tempfile.TemporaryDirectory() as folder:
         run = _clean(trained, _files(trained, bold, mask, confounds), Path(folder), regions)
         _check_acquisition(run, trained, bold)
         tokens = _cut(run, trained)
-        logit = float(trained.classifier.decision_function([tokens])[0])
+        found = _said(trained, bold, run, tokens)
+        if out is not None:
+            write_prediction(found, trained, tokens, out, method=method, atlas=regions)
+    return found
+
+
+def _said(trained: TrainedRun, bold: Path, run: CachedRun, tokens: RunTokens) -> Prediction:
+    logit = float(trained.classifier.decision_function([tokens])[0])
+    novelty: NoveltyScore | None = None
+    rows: tuple[Beside, ...] = ()
+    if trained.novelty is not None:
+        acquisition = acquisition_of(run, {"space": parse_entities(bold.name)[0].get("space")})
+        novelty = trained.novelty.score(embeddings_of(trained.classifier, [tokens])[0], acquisition)
+        rows = beside(trained.novelty.fingerprint, acquisition)
     return Prediction(
         bold=bold,
-        probability=1 / (1 + math.exp(-logit)),
         logit=logit,
         clips=len(tokens.clip_starts()),
         recipe_identity=trained.recipe.identity,
-        warnings=_warnings(trained, bold),
+        trained=trained.digest,
+        novelty=novelty,
+        acquisition=rows,
+        warnings=_known(trained, bold) + (novelty.in_words() if novelty is not None else ()),
+        **calibrated(trained.calibration, logit),
     )
 
 
-def _warnings(trained: TrainedRun, bold: Path) -> tuple[str, ...]:
-    """Whether somebody of this name was trained on."""
+def _known(trained: TrainedRun, bold: Path) -> tuple[str, ...]:
+    """A warning where somebody of this name was trained on."""
     name = parse_entities(bold.name)[0].get("sub")
     known = {str(who) for who in (*trained.facts["participants"], *trained.facts["people"])}
     if name is None or not {name, f"sub-{name}"} & known:

@@ -2,12 +2,13 @@
 
 RUN/run.json   recipe, acquisition, people and labels; written last: a run that has it is whole
 RUN/model/     the classifier (see `neuro.classifier_folder`), its trunk as `local:RUN/model/backbone`
-Files of the training (see `neuro.training.keeping`) may lie beside these, and how much each weight matters
-(`neuro.continual.importance`).
+Files of the training (see `neuro.training.keeping`) may lie beside these, how much each weight matters
+(`neuro.continual.importance`), and calibration and novelty (`neuro.calibration.saved`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ from data.cleaning.as_given import recipe_of
 from data.cleaning.recipe import Recipe
 from data.errors import LeakError
 from data.writing import require_new_or_empty, write_whole
+from neuro.calibration.calibration import Calibration
+from neuro.calibration.novelty import Novelty
+from neuro.calibration.saved import CALIBRATION, NOVELTY, read_calibration, read_novelty
 from neuro.classifier_folder import load_classifier, save_classifier
 from neuro.classify import ParkinsonClassifier
 from neuro.model.encoder_folder import MODEL
@@ -47,6 +51,9 @@ class TrainedRun:
         atlas_digest: of the atlas whose regions are the tokens; None for other kinds.
         slice_fingerprint: of the model that looked at slices; None for other kinds.
         facts: the whole of run.json.
+        digest: of all that a prediction hangs on: model, recipe, calibration and novelty.
+        calibration: what makes probabilities of its logits; None where it was trained without.
+        novelty: what its scans were like; None where that is not known.
     """
 
     classifier: ParkinsonClassifier
@@ -57,6 +64,9 @@ class TrainedRun:
     atlas_digest: str | None
     slice_fingerprint: str | None
     facts: dict[str, Any]
+    digest: str
+    calibration: Calibration | None = None
+    novelty: Novelty | None = None
 
 
 def save_run(classifier: ParkinsonClassifier, cache: Cache, out: str | Path) -> Path:
@@ -111,7 +121,20 @@ def _load(folder: Path, device: str) -> TrainedRun:
         atlas_digest=facts["atlas_digest"],
         slice_fingerprint=facts["slice_fingerprint"],
         facts=facts,
+        digest=_digest(folder),
+        calibration=read_calibration(folder),
+        novelty=read_novelty(folder),
     )
+
+
+def _digest(folder: Path) -> str:
+    """Of the files that a prediction hangs on, wherever the folder lies; 16 hex digits."""
+    beside = [folder / name for name in (RUN, CALIBRATION, NOVELTY)]
+    files = [path for path in (*beside, *sorted((folder / MODEL).rglob("*"))) if path.is_file()]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _facts(classifier: ParkinsonClassifier, cache: Cache) -> dict[str, Any]:

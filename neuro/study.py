@@ -1,8 +1,8 @@
-"""A prepared cohort -> the contenders that `neuro evaluate` compares, each with what it looks at."""
+"""What a study compares and how; and a prepared cohort cut as it says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -12,21 +12,12 @@ from numpy.typing import NDArray
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
-from data.splits.folds import Fold, subject_folds
-from neuro.baselines import connectivity_features, connectivity_svm, majority, parcel_connectivity
 from neuro.classify import ParkinsonClassifier
-from neuro.defaults import FOLDS
-from neuro.evaluate import Contender
-from neuro.harmonize import after_combat, sites_tell_labels, with_sites
 from neuro.model import ModelConfig
-from neuro.slices import slice_features, slice_logistic
+from neuro.protocol.plan import PlanConfig
 from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, TokenSpec, TubeletSpec, cut
 from neuro.training.config import TrainingConfig
 from vision.backbones import load_backbone
-
-COVARIATES = ("age", "sex")
-RUNS_A_COLUMN = 10  # fewer training runs a column of ComBat's design fit noise: then age and sex stay out
-TRANSFORMER, SLICES = "brain Transformer", "frozen picture features"
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item], str, int], Iterable[Item]]
@@ -45,8 +36,11 @@ class StudyConfig:
             cache's first.
         init_from: folder of a pretrained or trained encoder that its training starts from.
         slice_backbone: model that looks at slices, frozen; None leaves that contender out.
-        folds: by person, stratified by label and site.
-        seed: of folds and training.
+        grid: settings of the Transformer that inner folds choose among (`training__adaptation__svm_c`).
+        tangent: let tangent-space connectivity take part; it takes its time where regions are many.
+        calibration: how scores become probabilities (see `neuro.calibration.calibrators`).
+        plan: how people are dealt into folds.
+        seed: of training.
         device: "auto" takes cuda, then mps, then cpu.
     """
 
@@ -56,7 +50,10 @@ class StudyConfig:
     atlas: str | None = None
     init_from: str | None = None
     slice_backbone: str | None = None
-    folds: int = FOLDS
+    grid: tuple[Mapping[str, Any], ...] = ({},)
+    tangent: bool = True
+    calibration: str = "platt"
+    plan: PlanConfig = field(default_factory=PlanConfig)
     seed: int = 0
     device: str = "auto"
 
@@ -71,7 +68,8 @@ class StudyConfig:
         )
 
 
-def _untracked(items: Iterable[Item], _what: str, _total: int) -> Iterable[Item]:
+def untracked(items: Iterable[Item], _what: str, _total: int) -> Iterable[Item]:
+    """Items as they are: no progress is told."""
     return items
 
 
@@ -119,7 +117,7 @@ def cut_runs(
         device: of the model that looks at slices.
     """
     backbone = load_backbone(spec.backbone, device=device) if isinstance(spec, SliceSpec) else None
-    track = track or _untracked
+    track = track or untracked
     return [cut(cache, i, spec, backbone) for i in track(range(len(cache)), "Tokens", len(cache))]
 
 
@@ -133,102 +131,6 @@ def labels_and_people(cache: Cache) -> tuple[NDArray[np.int64], NDArray[np.objec
     return cache.table["label"].to_numpy(np.int64), cache.table["person"].to_numpy(object)
 
 
-def study_folds(cache: Cache, config: StudyConfig) -> list[Fold]:
-    """The folds that every contender shares."""
-    labels, people = labels_and_people(cache)
-    return subject_folds(
-        labels, people, n_splits=config.folds, seed=config.seed, strata=cache.table["site"].to_numpy()
-    )
-
-
-def contenders(cache: Cache, config: StudyConfig, track: Track[Any] | None = None) -> list[Contender]:
-    """The Transformer and what it must stand beside; features that need no labels are computed here.
-
-    Args:
-        cache: the prepared cohort; where it holds parcel series alone, all contenders look at those.
-        config: what to compare.
-        track: wraps a loop over runs (runs, what, how many), for a progress bar.
-    """
-    track = track or _untracked
-    found = [_transformer(cache, config, track)]
-    if config.slice_backbone is not None and has_voxels(cache):
-        found.append(_slices(cache, config.slice_backbone, config.device, track))
-    for plain in [*_voxel_connectivity(cache, track), *_parcel_contenders(cache)]:
-        found += [plain, *_harmonized(cache, config, plain)]
-    return [*found, _majority(cache)]
-
-
-def _transformer(cache: Cache, config: StudyConfig, track: Track[Any]) -> Contender:
-    spec = tokens_for(cache, config.tokens, config.atlas)
-    runs = cut_runs(cache, spec, track, config.device)
-    note = f"{_start_in_words(config)}; {spec.kind} tokens"
-    return Contender(name=TRANSFORMER, estimator=config.classifier(), X=runs, note=note)
-
-
-def _slices(cache: Cache, name: str, device: str, track: Track[Any]) -> Contender:
-    backbone = load_backbone(name, device=device)
-    looked_at = track(cached_runs(cache), f"Slices through {name}", len(cache))
-    features = np.stack([slice_features(run, backbone) for run in looked_at])
-    note = f"slices through {name}, untouched; logistic regression"
-    return Contender(name=SLICES, estimator=slice_logistic(), X=features, note=note)
-
-
-def _voxel_connectivity(cache: Cache, track: Track[Any]) -> list[Contender]:
-    """Connectivity of spheres at published places, where there are voxels."""
-    if not has_voxels(cache):
-        return []
-    features = connectivity_features(track(cached_runs(cache), "Connectivity", len(cache)))
-    note = "300 regions, correlations, linear"
-    return [Contender(name="connectivity + SVM", estimator=connectivity_svm(), X=features, note=note)]
-
-
 def has_voxels(cache: Cache) -> bool:
     """Whether runs hold voxels, or parcel series only."""
     return bool((cache.table["n_voxels"] > 0).any())
-
-
-def _majority(cache: Cache) -> Contender:
-    return Contender(
-        name="majority", estimator=majority(), X=np.zeros((len(cache), 1)), note="the commoner label"
-    )
-
-
-def _parcel_contenders(cache: Cache) -> list[Contender]:
-    """The same baseline on the parcels of each atlas that the cache has."""
-    return [
-        Contender(
-            name=f"connectivity of {atlas} + SVM",
-            estimator=connectivity_svm(),
-            X=parcel_connectivity(cache, atlas),
-            note=f"{len(cache.parcels(0, atlas).regions)} regions, correlations, linear",
-        )
-        for atlas in cache.atlases
-    ]
-
-
-def _harmonized(cache: Cache, config: StudyConfig, plain: Contender) -> list[Contender]:
-    """A contender behind ComBat, where there are sites, and in no training fold do they tell the label."""
-    sites, (labels, _) = cache.table["site"].to_numpy(), labels_and_people(cache)
-    folds = study_folds(cache, config)
-    if len(set(sites)) < 2 or any(sites_tell_labels(sites[train], labels[train]) for train, _ in folds):
-        return []
-    columns = len(set(sites)) + 1 + len(COVARIATES)
-    enough = min(len(train) for train, _ in folds) >= RUNS_A_COLUMN * columns
-    covariates = COVARIATES if enough else ()
-    preserved = f", {' and '.join(covariates)} preserved" if covariates else ""
-    return [
-        Contender(
-            name=plain.name.replace(" + SVM", " + ComBat + SVM"),
-            estimator=after_combat(plain.estimator, covariates),
-            X=with_sites(plain.X, cache.table, covariates),
-            note=f"as {plain.name}, sites harmonized within each training fold{preserved}",
-        )
-    ]
-
-
-def _start_in_words(config: StudyConfig) -> str:
-    """What the Transformer begins with."""
-    if config.init_from is not None:
-        return f"started from {config.init_from}"
-    name = (config.model or ModelConfig()).backbone
-    return "small ViT, initialised from scratch" if name.startswith("scratch:") else f"{name}, fine-tuned"

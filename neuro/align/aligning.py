@@ -85,12 +85,13 @@ def align(
 
 @torch.inference_mode()
 def run_vector(model: BrainText, run: RunTokens) -> Vectors:
-    """The unit vector of a run (E,): the mean of those of the consecutive clips that cover it, at unit length.
+    """The unit vector of a run (E,): the mean over the consecutive clips that cover it, at unit length.
 
     As the mean of log odds is for a classifier: a cosine with the mean is the mean of the cosines, to scale.
     """
     vectors_CE = torch.cat([model(batch).float() for batch in run_batches(model, run)])
-    return unit_rows(vectors_CE.mean(0, keepdim=True).cpu().numpy())[0]
+    vector_E: Vectors = unit_rows(vectors_CE.mean(0, keepdim=True).cpu().numpy())[0]
+    return vector_E
 
 
 def run_vectors(model: BrainText, runs: Sequence[RunTokens]) -> Vectors:

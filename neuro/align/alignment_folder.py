@@ -1,6 +1,6 @@
 """What `neuro align` leaves.
 
-RUN/results.json    every figure with its interval, folds, scores, options, the command; that it is exploratory
+RUN/results.json    every figure with its interval, folds, scores, options, command; that it is exploratory
 RUN/sentences.tsv   what was said of each run
 RUN/scans/          the runs as they were put among the words, for `vision index --from-embeddings`
 RUN/run.json, RUN/encoder/, RUN/head.safetensors   the model of everybody (see `aligned_folder`)

@@ -8,6 +8,7 @@ space.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,11 @@ class SentenceBank:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def fullest(self) -> NDArray[np.intp]:
+        """The meaning that tells most of each run (R,)."""
+        return np.array([own[-1] for own in self.of_run], dtype=np.intp)
+
     def written_of(self, runs: NDArray[np.intp]) -> NDArray[np.intp]:
         """Numbers of the meanings that were written about any of these runs, sorted."""
         return np.array(sorted({at for run in runs for at in self.of_run[run]}), dtype=np.intp)
@@ -61,7 +67,7 @@ def bank_of(
         ParameterError: of some run nothing is known that is to be told.
     """
     config = config or SentenceConfig()
-    rows = table.to_dict("records")
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     written = [_by_meaning(sentences_of(row, config)) for row in rows]
     said: dict[Meaning, tuple[str, ...]] = {}
     for own in written:
@@ -108,7 +114,7 @@ def _means(encode_text: EncodeText, said: list[tuple[str, ...]]) -> Vectors:
     return unit_rows([vectors_TE[[place[text] for text in own]].mean(axis=0) for own in said])
 
 
-def _truth(rows: list[dict[str, object]], said: list[Meaning], config: SentenceConfig) -> NDArray[np.int8]:
+def _truth(rows: list[dict[str, Any]], said: list[Meaning], config: SentenceConfig) -> NDArray[np.int8]:
     """Whom each meaning holds of (R, S)."""
     people = [facts_of(row, config.told) for row in rows]
     sentences = [Sentence(text="", facts=meaning) for meaning in said]

@@ -1,4 +1,4 @@
-"""A run as a small picture: what search shows for it. Three slices of the mean scan, or how regions are coupled.
+"""A run as a small picture, for search to show: three slices of the mean scan, or how regions are coupled.
 
 Letters: X Y Z voxels, T frames, R regions; H W pixels.
 """

@@ -43,7 +43,8 @@ def write_scans(
         folder: a new one, or in one that is being made.
     """
     rows = []
-    for i, row in enumerate(cache.table.to_dict("records")):
+    known: list[dict[str, Any]] = cache.table.to_dict("records")  # type: ignore[assignment]
+    for i, row in enumerate(known):
         file = f"{PICTURES}/{row['run_id']}.png"
         write_portrait(cache, i, folder / file)
         rows.append(EmbeddedRow(file=file, columns=_columns(row, words)))

@@ -1,6 +1,6 @@
 """A row of a cohort's table -> sentences about the person: what the text tower is told.
 
-    a brain scan of a 64-year-old woman with moderate Parkinson's disease
+    a brain scan of a woman in her sixties with moderate Parkinson's disease
     resting-state fMRI of a healthy person
 
 What is not known is left out. Names and ids are never told. Site and medication are told only where asked
@@ -26,7 +26,11 @@ TEMPLATES = (
     "the brain of {}, scanned at rest",
 )
 NOUNS = {"F": "woman", "M": "man"}
-NEAR_YEARS = 5.0  # an age as close is neither right nor wrong
+DECADES = (
+    *("first years", "teens", "twenties", "thirties", "forties"),
+    *("fifties", "sixties", "seventies", "eighties", "nineties"),
+)
+POSSESSIVES = {"F": "her", "M": "his"}
 Value = str | float
 Facts = Mapping[str, Value]
 
@@ -68,7 +72,7 @@ class SentenceConfig:
     """Which facts are told.
 
     Attributes:
-        told: of `FACTS`, the most important first: sentences tell the first of them, the first two, and so on.
+        told: of `FACTS`, the most important first: sentences tell the first, the first two, and so on.
         words: of the diagnosis.
     """
 
@@ -108,7 +112,7 @@ def facts_of(row: Mapping[str, Any], told: tuple[str, ...] = TOLD) -> dict[str, 
     """
     known = {
         "diagnosis": float(row["label"]) if "label" in row else None,
-        "age": _years(row.get("age")),
+        "age": _decade(row.get("age")),
         "sex": _word(row.get("sex")),
         "severity": severity(_number(row.get("hoehn_yahr")), _number(row.get("updrs"))),
         "medication": _word(row.get("medication")),
@@ -159,37 +163,33 @@ def _said(facts: Facts, words: DiagnosisWords) -> list[tuple[str, str]]:
 
 
 def _who(facts: Facts, condition: str) -> str:
-    """A person in words: "a healthy 64-year-old woman", "a person with mild PD, off medication"."""
-    healthy = "healthy" if "diagnosis" in facts and not condition else ""
-    age = f"{int(facts['age'])}-year-old" if "age" in facts else ""
-    noun = NOUNS.get(str(facts.get("sex")), "person")
-    phrase = " ".join(filter(None, (healthy, age, noun)))
+    """A person in words: "a healthy woman in her sixties", "a person with mild PD, off medication"."""
+    sex = str(facts.get("sex"))
+    healthy = "healthy " if "diagnosis" in facts and not condition else ""
     has = " ".join(filter(None, (str(facts.get("severity", "")), condition)))
-    tail = f" with {has}" if condition else ""
+    tail = f" in {POSSESSIVES.get(sex, 'their')} {_decade_words(facts['age'])}" if "age" in facts else ""
+    tail += f" with {has}" if condition else ""
     tail += f", {facts['medication']} medication" if "medication" in facts else ""
     tail += f", scanned at {facts['site']}" if "site" in facts else ""
-    return f"{_article(phrase)} {phrase}{tail}"
+    return f"a {healthy}{NOUNS.get(sex, 'person')}{tail}"
 
 
-def _article(phrase: str) -> str:
-    """ "an" before 8, 11, 18 and 80 to 89, as they are spoken, and before vowels."""
-    number = phrase.partition("-")[0]
-    vowel = number.startswith("8") or number in ("11", "18") if number.isdigit() else phrase[0] in "aeio"
-    return "an" if vowel else "a"
+def _decade_words(began: Value) -> str:
+    return DECADES[int(float(began)) // 10]
 
 
 def _agree(kind: str, told: Value, there: Value | None) -> bool | None:
     if there is None:
         return None
-    if kind == "age":
-        years = abs(float(told) - float(there))
-        return years == 0 or (None if years <= NEAR_YEARS else False)
+    if kind == "age" and abs(float(told) - float(there)) == 10:
+        return None  # 59 and 61 are nearer than 61 and 69
     return told == there
 
 
-def _years(value: Any) -> float | None:
+def _decade(value: Any) -> float | None:
+    """The year that a person's decade began in: what a few dozen people can teach of age."""
     age = _number(value)
-    return None if age is None else float(int(age))
+    return None if age is None else min(age // 10, len(DECADES) - 1) * 10
 
 
 def _number(value: Any) -> float | None:

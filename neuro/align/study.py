@@ -216,7 +216,7 @@ def _found(collection: Collection, words: _Words, seed: int) -> tuple[Found, ...
         by_label(collection, words.classes_2E[label], label, words.diagnosis.people(label)[0], seed)
         for label in (1, 0)
     ]
-    fullest = np.array([own[-1] for own in words.bank.of_run], dtype=np.intp)
+    fullest = words.bank.fullest
     own = by_own_sentence(
         collection,
         words.bank.vectors_SE[fullest],

@@ -77,8 +77,8 @@ class Fingerprint:
     def mismatches(self, acquisition: Mapping[str, Any]) -> tuple[str, ...]:
         """A sentence for each thing in which a run lies outside of training."""
         wrong = [
-            f"{m.says} {_figure(float(acquisition[m.name]), m.unit)}; training runs had"
-            f" {_range(*self.ranges[m.name], m.unit)}"
+            f"{m.says} {figure_in_words(float(acquisition[m.name]), m.unit)}; training runs had"
+            f" {range_in_words(*self.ranges[m.name], m.unit)}"
             for m in MEASURES
             if self._comparable(m.name, acquisition) and self._outside(m, float(acquisition[m.name]))
         ]
@@ -170,11 +170,14 @@ def _missing(value: Any) -> bool:
     return value is None or value is pd.NA or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
-def _figure(value: float, unit: str) -> str:
-    return f"{value:.3g} {unit}".strip()
+def figure_in_words(value: float, unit: str) -> str:
+    """`2.4 mm`; whole numbers in full, as 1200 frames are not 1.2e+03."""
+    return f"{value:.0f}" if not unit and value == round(value) else f"{value:.3g} {unit}".strip()
 
 
-def _range(low: float, high: float, unit: str) -> str:
+def range_in_words(low: float, high: float, unit: str) -> str:
+    """`2.4 to 3 mm`, or one figure where both are alike."""
     if math.isclose(low, high, rel_tol=1e-3):
-        return _figure(low, unit)
-    return f"{low:.3g} to {_figure(high, unit)}"
+        return figure_in_words(low, unit)
+    least = figure_in_words(low, unit).removesuffix(unit).strip()
+    return f"{least} to {figure_in_words(high, unit)}"

@@ -37,7 +37,7 @@ def align(
     told: Annotated[
         str | None,
         typer.Option(
-            help="Facts told, the most important first: diagnosis,age,sex,severity (default), medication, site."
+            help="Facts told, most important first: diagnosis,age,sex,severity (default), medication, site."
         ),
     ] = None,
     positive: Annotated[

@@ -22,7 +22,7 @@ from neuro.commands.options import (
     chosen_preset,
     study_config,
 )
-from neuro.defaults import FOLDS, PRESETS
+from neuro.defaults import FOLDS, INNER, PRESETS, REPEATS
 
 
 def evaluate(
@@ -40,6 +40,12 @@ def evaluate(
         str | None, typer.Option(help="Also let this model look at slices, frozen, e.g. embedded:lite.")
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds, by person.")] = FOLDS,
+    repeats: Annotated[int, typer.Option(help="How often people are dealt into folds anew.")] = REPEATS,
+    inner: Annotated[int, typer.Option(help="Inner folds: settings, threshold, calibration.")] = INNER,
+    tangent: Annotated[bool, typer.Option(help="Let tangent-space connectivity take part.")] = True,
+    splits: Annotated[
+        Path | None, typer.Option(help="splits.json of an earlier evaluation, instead of new folds.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     truth: Annotated[
@@ -50,19 +56,22 @@ def evaluate(
     from rich.console import Console
 
     from data.caches.cache import Cache
-    from neuro.conduct import conduct
+    from neuro.conduct import Occasion, conduct
     from neuro.console import show_results
+    from neuro.protocol.plan import PlanConfig
 
     config = study_config(
         chosen_preset(preset, changes, backbone=backbone, epochs=epochs, init_from=init_from),
         atlas=atlas,
         init_from=str(init_from) if init_from is not None else None,
         slice_backbone=slices,
-        folds=folds,
+        tangent=tangent,
+        plan=PlanConfig(folds=folds, repeats=repeats, inner=inner, seed=seed),
         seed=seed,
         device=device,
     )
     command = shlex.join(["neuro", *sys.argv[1:]])
-    evaluation = conduct(Cache.open(cache), config, out, planted=truth, command=command)
-    show_results(evaluation, Console())
+    occasion = Occasion(command=command, planted=truth, splits=splits)
+    study = conduct(Cache.open(cache), config, out, occasion)
+    show_results(study.results, study.findings, Console())
     print(f"report: {out / 'report.html'}")

@@ -20,18 +20,41 @@ def predict(
     atlas: Annotated[
         Path | None, typer.Option(help="File of the atlas that the model's regions are from.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder for a page, a map of what spoke for it, and its regions."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Of that map: integrated-gradients, votes, attention-gradient or occlusion."),
+    ] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """Probability of the positive class for one new run. For research, not for diagnosis."""
+    from neuro.explain import DEFAULT
     from neuro.predict import predict as predict_run
     from neuro.run_folder import load_run
 
-    found = predict_run(load_run(trained, device), bold, mask=mask, confounds=confounds, atlas=atlas)
+    found = predict_run(
+        load_run(trained, device),
+        bold,
+        mask=mask,
+        confounds=confounds,
+        atlas=atlas,
+        out=out,
+        method=method or DEFAULT,
+    )
     for warning in found.warnings:
         print(f"warning: {warning}.", file=sys.stderr)
     if as_json:
-        print(json.dumps({**vars(found), "bold": str(found.bold)}))
+        print(json.dumps(found.as_json(), allow_nan=False))
         return
-    print(f"{found.bold}: probability {found.probability:.3f} (mean of {found.clips} clips, uncalibrated)")
+    said = found.interval or f"{found.probability:.3f}"
+    how = f"calibrated on {found.calibrated_on} people" if found.interval else "uncalibrated"
+    print(f"{found.bold}: probability {said} (mean of {found.clips} clips, {how})")
+    if found.interval:
+        print(f"{found.in_words}.")
+    if out is not None:
+        print(f"page: {out / 'prediction.html'}")
     print("For research, not for diagnosis.")

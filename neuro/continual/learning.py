@@ -99,6 +99,8 @@ def require(strategy: Strategy, known: Learned, config: UpdateConfig) -> None:
 
 def missing(strategy: Strategy, known: Learned, config: UpdateConfig) -> str:
     """What a strategy lacks, in words; nothing where it can be taken."""
+    if strategy != "cumulative" and config.training.adaptation.method == "svm":
+        return "going on: the method svm is fitted to everybody at once (cumulative)"
     if strategy in OF_OLD_RUNS and known.runs is None:
         return "the old scans (--old)"
     if strategy in OF_IMPORTANCE and known.importance is None:

@@ -53,7 +53,8 @@ class Update:
         check: people of the old sites whom the parent has not seen, where there are some.
         config: how to go on.
         protocol: how it is judged.
-        strategy: named beforehand; None takes "replay" where old scans are there, else "ewc".
+        strategy: named beforehand; None takes "replay" where old scans are there, else "ewc"; of a run that
+            was not learned in steps, "cumulative".
     """
 
     parent: TrainedRun
@@ -68,6 +69,8 @@ class Update:
     @property
     def chosen(self) -> Strategy:
         """The strategy that the decision is about."""
+        if self.strategy is None and self.config.training.adaptation.method == "svm":
+            return "cumulative"
         return self.strategy or ("replay" if self.old else "ewc")
 
     def run(self, out: str | Path, done: Done | None = None) -> Outcome:
@@ -106,6 +109,8 @@ class Update:
     def _importance(self, old: Runs | None) -> Importance | None:
         """What lies beside the run; else, of the old runs themselves."""
         model = self.parent.classifier.model_
+        if self.config.training.adaptation.method == "svm":
+            return None
         stored = load_importance(self.parent_folder, model)
         return importance_of(model, old.tokens) if stored is None and old is not None else stored
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from data.errors import ParameterError
 from data.scans.nifti import same_grid
 from neuro.classify import ParkinsonClassifier
-from neuro.evaluate import Evaluation
 from neuro.explain.image import Placed
 from neuro.explain.methods import DEFAULT, Options, relevance
 from neuro.explain.relevance import Relevance
@@ -70,14 +69,18 @@ def group_map(relevances: Sequence[Relevance], labels_N: NDArray[np.int64]) -> F
 
 
 def vote_map(
-    evaluation: Evaluation, classifiers: Sequence[ParkinsonClassifier], runs: Sequence[RunTokens]
+    classifiers: Sequence[ParkinsonClassifier],
+    runs: Sequence[RunTokens],
+    fold_of_N: NDArray[np.int64],
+    labels_N: NDArray[np.int64],
 ) -> Floats:
     """The map of votes of an evaluation, (X, Y, Z) float32: it costs one pass a run.
 
     Args:
-        evaluation: gives the folds and the labels.
         classifiers: the fitted Transformer of each fold.
-        runs: all runs, in the evaluation's order.
+        runs: all runs.
+        fold_of_N: the fold that each run was tested in.
+        labels_N: 0 or 1.
 
     Raises:
         ParameterError: the runs have no voxels, or are not on one grid; or the readout has no votes.
@@ -86,7 +89,7 @@ def vote_map(
         kinds = " and ".join(sorted({run.spec.kind for run in runs}))
         raise ParameterError("tokens", must_be="places in voxels for a map", got=kinds)
     _require_one_space(runs)  # before anything is computed
-    return group_map(out_of_fold(classifiers, runs, evaluation.fold_of, "votes"), evaluation.labels)
+    return group_map(out_of_fold(classifiers, runs, fold_of_N, "votes"), labels_N)
 
 
 def _require_one_space(runs: Sequence[RunTokens]) -> None:

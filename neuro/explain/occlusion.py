@@ -95,7 +95,7 @@ def _without(
     # Frames of a token are its slowest axis: what is hidden is hidden in every frame.
     frames = batch.signal_BNV.shape[-1] // parts_of_place if parts_of_place > 1 else 1
     hidden_BSV = hidden_BS_.repeat(1, 1, frames)
-    if isinstance(run.spec, ParcelSpec) and run.spec.profile:
+    if isinstance(run.spec, ParcelSpec) and run.spec.profile != "none":
         hidden_BSV = hidden_BSV | hidden_BS_.transpose(1, 2)
     hidden_BNV = hidden_BSV.repeat(1, batch.windows, 1)
     return replace(

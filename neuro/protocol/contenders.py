@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.caches.cache import Cache
-from data.splits.folds import Fold
+from data.splits.folds import Indices
 from neuro.baselines import connectivity_features, connectivity_svm, majority, parcel_connectivity
 from neuro.harmonize import after_combat, sites_tell_labels, with_sites
 from neuro.model import ModelConfig
@@ -25,6 +24,7 @@ from vision.backbones import load_backbone
 COVARIATES = ("age", "sex")
 RUNS_A_COLUMN = 10  # fewer training runs a column of ComBat's design fit noise: then age and sex stay out
 TRANSFORMER, SLICES, MAJORITY = "brain Transformer", "frozen picture features", "majority"
+TANGENT = "tangent space + logistic"
 CONNECTIVITY = "connectivity + SVM"  # the baseline that the verdict is about
 
 
@@ -43,9 +43,8 @@ def contenders(
     found = [_transformer(cache, config, track)]
     if config.slice_backbone is not None and has_voxels(cache):
         found.append(_slices(cache, config.slice_backbone, config.device, track))
-    folds = [(fold.train, fold.test) for deal in plan.within for fold in deal]
     for plain in [*_voxel_connectivity(cache, track), *_parcel_connectivity(cache, config)]:
-        found += [plain, *_harmonized(cache, folds, plain)]
+        found += [plain, *_harmonized(cache, plan, plain)]
     if config.tangent:
         found.append(_tangent(cache, config, track))
     return [*found, *confound_contenders(cache.table), _majority(cache)]
@@ -76,7 +75,7 @@ def _voxel_connectivity(cache: Cache, track: Track[Any]) -> list[Contender]:
 
 def _parcel_connectivity(cache: Cache, config: StudyConfig) -> list[Contender]:
     """The same on the parcels of each atlas that the cache has; the one that stands for it first."""
-    found = []
+    found: list[Contender] = []
     for atlas in sorted(cache.atlases, key=lambda name: name != atlas_in_focus(cache, config)):
         plain = not found and not has_voxels(cache)
         name = CONNECTIVITY if plain else f"connectivity of {atlas} + SVM"
@@ -107,20 +106,22 @@ def _tangent(cache: Cache, config: StudyConfig, track: Track[Any]) -> Contender:
         series = parcel_series(cache, atlas)
     regions = f"{series[0].shape[1]} regions{f' of {atlas}' if atlas else ''}"
     return Contender(
-        name="tangent space + logistic",
+        name=TANGENT,
         estimator=tangent_logistic(),
         X=series,
         note=f"{regions}, covariances at the training group's mean, logistic regression",
     )
 
 
-def _harmonized(cache: Cache, folds: Sequence[Fold], plain: Contender) -> list[Contender]:
-    """A contender behind ComBat, where there are sites, and in no training fold do they tell the label."""
+def _harmonized(cache: Cache, plan: Plan, plain: Contender) -> list[Contender]:
+    """A contender behind ComBat, where there are sites, and on no training side do they tell the label."""
     sites, labels = cache.table["site"].to_numpy(), cache.table["label"].to_numpy(np.int64)
-    if len(set(sites)) < 2 or any(sites_tell_labels(sites[train], labels[train]) for train, _ in folds):
+    outer, other = _training_sides(plan)
+    sides = [*outer, *other]
+    if len(set(sites)) < 2 or any(sites_tell_labels(sites[train], labels[train]) for train in sides):
         return []
     columns = len(set(sites)) + 1 + len(COVARIATES)
-    enough = min(len(train) for train, _ in folds) >= RUNS_A_COLUMN * columns
+    enough = min(map(len, outer)) >= RUNS_A_COLUMN * columns and min(map(len, sides)) > columns
     covariates = COVARIATES if enough else ()
     preserved = f", {' and '.join(covariates)} preserved" if covariates else ""
     return [
@@ -131,6 +132,13 @@ def _harmonized(cache: Cache, folds: Sequence[Fold], plain: Contender) -> list[C
             note=f"as {plain.name}, sites harmonized within each training fold{preserved}",
         )
     ]
+
+
+def _training_sides(plan: Plan) -> tuple[list[Indices], list[Indices]]:
+    """Of the people dealt into folds; and wherever else a contender is fitted: inner folds, other sites."""
+    outer = [fold.train for deal in plan.within for fold in deal]
+    inner = [train for _, _, folds in plan.deals() for fold in folds for train, _ in fold.inner]
+    return outer, [*inner, *(fold.train for fold in plan.across)]
 
 
 def _majority(cache: Cache) -> Contender:

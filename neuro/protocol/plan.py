@@ -19,6 +19,7 @@ from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from data.splits.folds import Fold, Indices, leave_one_site_out, repeated_subject_folds
 from data.splits.nested_splits import NestedFold, assert_nested, nest_by_subject
 from data.writing import write_whole
+from neuro.defaults import FOLDS, INNER, REPEATS
 from neuro.protocol.roster import Roster
 
 FORMAT = 1
@@ -36,9 +37,9 @@ class PlanConfig:
         seed: of all draws.
     """
 
-    folds: int = 5
-    repeats: int = 3
-    inner: int = 3
+    folds: int = FOLDS
+    repeats: int = REPEATS
+    inner: int = INNER
     across: bool = True
     seed: int = 0
 

@@ -4,12 +4,15 @@ RUN/results.json     facts of the study; of each model its figures, budget and c
 RUN/predictions.csv  a row for each model, scheme, deal and run
 RUN/cohort.csv       who was in it: phenotype, site, motion; no paths
 RUN/splits.json      the folds (see `neuro.protocol.plan`)
+RUN/votes.nii.gz     where the first model read the difference, where there is such a map
+RUN/planted_mask.nii.gz  where a simulation planted the effect, where one did
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.caches.cache import FRACTIONS
+from data.cohorts.cohort_rows import WORDS
 from data.errors import BadFileError
 from data.interval import Interval
 from data.writing import whole_file, write_whole
@@ -26,6 +31,8 @@ from neuro.protocol.predictions import Predictions
 
 FORMAT = 1
 RESULTS, PREDICTIONS, COHORT, SPLITS = "results.json", "predictions.csv", "cohort.csv", "splits.json"
+VOTES, PLANTED = "votes.nii.gz", "planted_mask.nii.gz"
+ABSENT = "n/a"  # in the cohort's table, as BIDS has it
 PRIVATE = ("bold", "mask", "confounds")  # paths on the machine where it ran
 
 
@@ -102,12 +109,19 @@ def _model_result(outcome: Outcome) -> ModelResult:
 
 
 def write_results(results: Results, evaluation: Evaluation, folder: Path) -> None:
-    """Write all files; results.json comes last."""
-    save_plan(evaluation.plan, evaluation.roster, folder / SPLITS)
-    with whole_file(folder / COHORT) as draft:
-        results.table.to_csv(draft, index=False)
-    with whole_file(folder / PREDICTIONS) as draft:
-        _long(results.models).to_csv(draft, index=False)
+    """Write all files, or none: they take their places once all are written, results.json last."""
+    with ExitStack() as places:  # which are taken in the opposite order
+        facts, splits, cohort, predictions = (
+            places.enter_context(whole_file(folder / name)) for name in (RESULTS, SPLITS, COHORT, PREDICTIONS)
+        )
+        save_plan(evaluation.plan, evaluation.roster, splits)
+        results.table.to_csv(cohort, index=False, na_rep=ABSENT)
+        _long(results.models).to_csv(predictions, index=False)
+        write_whole(facts, _told(results))
+
+
+def _told(results: Results) -> str:
+    """results.json."""
     told = [
         {
             "name": model.name,
@@ -121,7 +135,7 @@ def write_results(results: Results, evaluation: Evaluation, folder: Path) -> Non
         for model in results.models
     ]
     content = {"format": FORMAT, "facts": results.facts, "models": told}
-    write_whole(folder / RESULTS, json.dumps(content, indent=1, default=str) + "\n")
+    return json.dumps(content, indent=1, default=str) + "\n"
 
 
 def load_results(folder: str | Path) -> Results:
@@ -135,11 +149,10 @@ def load_results(folder: str | Path) -> Results:
         content = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, of another version of Chiasm")
-        table = pd.read_csv(folder / COHORT, dtype={"run_id": str, "person": str, "site": str})
-        rows = pd.read_csv(folder / PREDICTIONS, dtype={"run_id": str})
+        table, rows = _read_cohort(folder / COHORT), _read_rows(folder / PREDICTIONS)
         models = [_read(told, rows, table) for told in content["models"]]
         return Results(facts=content["facts"], table=table, models=models)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadFileError(
             "evaluation",
             must_be="a folder that `neuro evaluate` wrote",
@@ -149,8 +162,30 @@ def load_results(folder: str | Path) -> Results:
         ) from error
 
 
+def _read_cohort(path: Path) -> pd.DataFrame:
+    """As in a cache: words stay words ("01" and "NA" are sites), and only numbers may be `n/a`."""
+    table = pd.read_csv(
+        path,
+        dtype=dict.fromkeys(WORDS, str),
+        keep_default_na=False,
+        na_values={name: [ABSENT] for name in FRACTIONS},
+    )
+    return table.astype({name: float for name in FRACTIONS if name in table})
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    words = ("model", "scheme", "run_id")
+    absent = {name: [""] for name in ("score", "probability")}  # of runs that were not tested
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(words, str),
+        keep_default_na=False,
+        na_values=absent,
+    )
+
+
 def _long(models: Sequence[ModelResult]) -> pd.DataFrame:
-    """A row for each model, scheme, deal and run that was tested."""
+    """A row for each model, scheme, deal and run; where the run was not tested, its fold is -1."""
     parts = []
     for model in models:
         for scheme, found in (("within", model.within), ("across", model.across)):
@@ -199,6 +234,9 @@ def _read(told: Mapping[str, Any], rows: pd.DataFrame, table: pd.DataFrame) -> M
 
 
 def _predictions(name: str, rows: pd.DataFrame, table: pd.DataFrame) -> Predictions:
+    if len(rows) != rows["deal"].nunique() * len(table):
+        raise ValueError(f"{len(rows)} predictions by {name}, not one for each run and deal")
+
     def deals(column: str, kind: type) -> Any:
         wide = rows.pivot(index="deal", columns="run_id", values=column)
         return wide[table["run_id"]].to_numpy(kind)

@@ -12,6 +12,7 @@ from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
 from neuro.classify import ParkinsonClassifier
 from neuro.model import ModelConfig
+from neuro.protocol.plan import PlanConfig
 from neuro.run_folder import save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import RunTokens
@@ -37,7 +38,8 @@ def study() -> StudyConfig:
     return StudyConfig(
         model=ModelConfig(backbone=TINY_BACKBONE),
         training=TrainingConfig(epochs=2, optimizer=OptimizerConfig(learning_rate=1e-2)),
-        folds=2,
+        plan=PlanConfig(folds=2, repeats=1, inner=2),
+        tangent=False,
         device="cpu",
     )
 

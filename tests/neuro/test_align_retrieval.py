@@ -1,4 +1,4 @@
-"""Whether words find scans: figures against slow loops, chance where there is nothing, and who is left out."""
+"""Whether words find scans: figures against slow loops, chance where nothing is, and who is left out."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from data.errors import ParameterError, UnknownNameError
 from neuro.align.bank import RIGHT, UNKNOWN, WRONG, SentenceBank, bank_of
 from neuro.align.sentences import (
+    DECADES,
     FACTS,
     TEMPLATES,
     DiagnosisWords,
@@ -71,35 +72,35 @@ def test_what_is_said_of_a_patient_word_for_word() -> None:
         "resting-state fMRI of a person with Parkinson's",
         "functional MRI of a person with PD",
         "the brain of a person with Parkinson's disease, scanned at rest",
-        "a brain scan of a 64-year-old person with Parkinson's disease",
-        "resting-state fMRI of a 64-year-old person with Parkinson's",
-        "functional MRI of a 64-year-old person with PD",
-        "the brain of a 64-year-old person with Parkinson's disease, scanned at rest",
-        "a brain scan of a 64-year-old woman with Parkinson's disease",
-        "resting-state fMRI of a 64-year-old woman with Parkinson's",
-        "functional MRI of a 64-year-old woman with PD",
-        "the brain of a 64-year-old woman with Parkinson's disease, scanned at rest",
-        "a brain scan of a 64-year-old woman with moderate Parkinson's disease",
-        "resting-state fMRI of a 64-year-old woman with moderate Parkinson's",
-        "functional MRI of a 64-year-old woman with moderate PD",
-        "the brain of a 64-year-old woman with moderate Parkinson's disease, scanned at rest",
+        "a brain scan of a person in their sixties with Parkinson's disease",
+        "resting-state fMRI of a person in their sixties with Parkinson's",
+        "functional MRI of a person in their sixties with PD",
+        "the brain of a person in their sixties with Parkinson's disease, scanned at rest",
+        "a brain scan of a woman in her sixties with Parkinson's disease",
+        "resting-state fMRI of a woman in her sixties with Parkinson's",
+        "functional MRI of a woman in her sixties with PD",
+        "the brain of a woman in her sixties with Parkinson's disease, scanned at rest",
+        "a brain scan of a woman in her sixties with moderate Parkinson's disease",
+        "resting-state fMRI of a woman in her sixties with moderate Parkinson's",
+        "functional MRI of a woman in her sixties with moderate PD",
+        "the brain of a woman in her sixties with moderate Parkinson's disease, scanned at rest",
     ]
 
 
 @pytest.mark.parametrize(
     ("changes", "last"),
     [
-        ({"label": 0}, "a brain scan of a healthy 64-year-old woman"),
+        ({"label": 0}, "a brain scan of a healthy woman in her sixties"),
         ({"label": 0, "age": NAN, "sex": "n/a"}, "a brain scan of a healthy person"),
         (
             {"age": 80.2, "sex": "M", "updrs": NAN},
-            "a brain scan of an 80-year-old man with Parkinson's disease",
+            "a brain scan of a man in his eighties with Parkinson's disease",
         ),
         (
             {"age": 18, "sex": "O", "updrs": NAN},
-            "a brain scan of an 18-year-old person with Parkinson's disease",
+            "a brain scan of a person in their teens with Parkinson's disease",
         ),
-        ({"hoehn_yahr": 5.0}, "a brain scan of a 64-year-old woman with severe Parkinson's disease"),
+        ({"hoehn_yahr": 5.0}, "a brain scan of a woman in her sixties with severe Parkinson's disease"),
     ],
 )
 def test_what_is_missing_is_left_out(changes: dict[str, object], last: str) -> None:
@@ -139,10 +140,10 @@ def test_names_sites_motion_and_what_is_unknown_are_never_told(row: dict[str, ob
         assert not any(
             word in text for word in ("zq7", "Xanadu", "0.43", "nan", "n/a", "None", "  ", "medic")
         )
-        assert text.partition(" of ")[2].partition(" ")[0] in ("a", "an")
+        assert text.partition(" of ")[2].startswith("a ")
         assert ("healthy" in text) == (row["label"] == 0)
         told_age = row["age"] == row["age"]
-        assert told_age or "year-old" not in text
+        assert told_age or not any(decade in text for decade in DECADES)
 
 
 @given(row=rows)
@@ -174,13 +175,13 @@ def test_severity_by_stage_then_by_score(stage: float | None, score: float | Non
 
 
 def test_whom_a_sentence_holds_of() -> None:
-    said = Sentence(text="", facts=(("diagnosis", 1.0), ("age", 64.0), ("sex", "F")))
-    same = {"diagnosis": 1.0, "age": 64.0, "sex": "F"}
+    said = Sentence(text="", facts=(("diagnosis", 1.0), ("age", 60.0), ("sex", "F")))
+    same = {"diagnosis": 1.0, "age": 60.0, "sex": "F"}
     assert said.holds_of(same) is True
-    assert said.holds_of({**same, "age": 69.0}) is None  # near enough to be neither right nor wrong
-    assert said.holds_of({**same, "age": 70.0}) is False
+    assert said.holds_of({**same, "age": 50.0}) is None  # near enough to be neither right nor wrong
+    assert said.holds_of({**same, "age": 80.0}) is False
     assert said.holds_of({**same, "sex": "M"}) is False
-    assert said.holds_of({"diagnosis": 1.0, "age": 64.0}) is None
+    assert said.holds_of({"diagnosis": 1.0, "age": 60.0}) is None
     assert said.holds_of({"diagnosis": 0.0}) is False  # one thing wrong is enough
 
 
@@ -193,7 +194,7 @@ def test_prompts_are_not_the_sentences_that_were_trained_on() -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(UnknownNameError, match="facts told must be of diagnosis.*did you mean age"):
+    with pytest.raises(UnknownNameError, match=r"facts told must be of diagnosis.*did you mean age"):
         SentenceConfig(told=("diagnosis", "agee"))
     for told in ((), ("age", "age")):
         with pytest.raises(ParameterError, match="at least one, each once"):
@@ -227,8 +228,8 @@ def test_a_meaning_stands_where_the_mean_of_its_sentences_does(bank: SentenceBan
 def test_truth_of_all_with_all(bank: SentenceBank) -> None:
     texts = [said[0] for said in bank.texts]
     brief = texts.index("a brain scan of a person with Parkinson's disease")
-    aged = texts.index("a brain scan of a 64-year-old person with Parkinson's disease")
-    woman = texts.index("a brain scan of a 64-year-old woman with Parkinson's disease")
+    aged = texts.index("a brain scan of a person in their sixties with Parkinson's disease")
+    woman = texts.index("a brain scan of a woman in her sixties with Parkinson's disease")
     assert bank.truth_RS[:, brief].tolist() == [RIGHT, WRONG, RIGHT, RIGHT]
     assert bank.truth_RS[:, aged].tolist() == [RIGHT, WRONG, WRONG, RIGHT]
     assert bank.truth_RS[:, woman].tolist() == [RIGHT, WRONG, WRONG, UNKNOWN]

@@ -91,6 +91,8 @@ def test_a_strategy_says_what_it_lacks(parent: Learned, config: UpdateConfig) ->
     lora = replace(config, training=replace(config.training, adaptation=Adaptation(method="lora")))
     assert "lora" in missing("ewc", parent, lora)
     assert not missing("naive", parent, lora)
+    at_once = replace(config, training=replace(config.training, adaptation=Adaptation(method="svm")))
+    assert [name for name in STRATEGIES if not missing(name, parent, at_once)] == ["cumulative"]
     with pytest.raises(UnknownNameError, match="replay"):
         known("reply")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from data.errors import ParameterError
-from data.splits.folds import subject_folds
 from data.splits.splitters import SiteOut, SubjectFolds
-from neuro.evaluate import Contender, evaluate
 from neuro.harmonize import Combat, after_combat, sites_tell_labels, with_sites
+from neuro.protocol.contender import Contender
+from neuro.protocol.evaluation import Outcome, evaluate
+from neuro.protocol.plan import Plan, PlanConfig, draw_plan
+from neuro.protocol.roster import Roster
 
 from .simulated_sites import AGE_SEX, FEATURES, features_of, simulated
 
@@ -254,35 +257,47 @@ def test_parameters_names_and_precision_are_kept() -> None:
     assert combat.n_features_in_ == FEATURES
 
 
+def roster(X: pd.DataFrame, y: np.ndarray) -> Roster:
+    """One run a person."""
+    people = np.array([f"sub-{i:03d}" for i in range(len(y))], dtype=object)
+    return Roster(run_ids=people, labels=y, people=people, sites=X["site"].to_numpy(object))
+
+
+def outcome_of(model: Any, X: pd.DataFrame, known: Roster, plan: Plan) -> Outcome:
+    return evaluate([Contender(name="c", estimator=model, X=X)], known, plan).outcomes[0]
+
+
 def test_it_goes_through_pipelines_splitters_and_the_protocol() -> None:
     X, y = simulated(120, seed=1, covariates=AGE_SEX)
-    people = np.array([f"sub-{i:03d}" for i in range(120)], dtype=object)
+    known = roster(X, y)
     model = after_combat(LogisticRegression(C=0.1), ("age", "sex"))
     by_subject = cross_val_score(
-        model, X, y, groups=people, cv=SubjectFolds(4, site="site"), scoring="roc_auc"
+        model, X, y, groups=known.people, cv=SubjectFolds(4, site="site"), scoring="roc_auc"
     )
     assert by_subject.mean() > 0.9
-    assert len(cross_val_score(model, X, y, groups=people, cv=SiteOut(), scoring="roc_auc")) == 2
-    folds = subject_folds(y, people, n_splits=4, strata=X["site"])
-    outcome = evaluate([Contender(name="c", estimator=model, X=X)], y, people, folds).outcomes[0]
+    assert len(cross_val_score(model, X, y, groups=known.people, cv=SiteOut(), scoring="roc_auc")) == 2
+    outcome = outcome_of(model, X, known, draw_plan(known, PlanConfig(folds=4, repeats=1, inner=2)))
     assert outcome.auc.estimate == pytest.approx(by_subject.mean(), abs=0.02)
-    assert [list(fitted[0].effects_) for fitted in outcome.fitted] == [["A", "B"]] * 4
+    assert [list(ready.estimator[0].effects_) for ready in outcome.settled] == [["A", "B"]] * 4
+    assert outcome.figures_across["auc"].estimate > 0.9  # of models that know the other site alone
 
 
 def test_what_is_tested_never_reaches_what_is_learned() -> None:
     """Rows of the test side are turned into nonsense, and the fold that tests them learns the same."""
     X, y = simulated(60, seed=1)
-    people = np.array([f"sub-{i:03d}" for i in range(60)], dtype=object)
-    folds = subject_folds(y, people, n_splits=3, strata=X["site"])
-    train, test = folds[0]
+    known = roster(X, y)
+    plan = draw_plan(known, PlanConfig(folds=3, repeats=1, inner=2, across=False))
+    fold = plan.within[0][0]
     spoiled = X.copy()
-    spoiled.iloc[test, :FEATURES] = 1e9 * np.sign(features_of(X)[test])
+    spoiled.iloc[fold.test, :FEATURES] = 1e9 * np.sign(features_of(X)[fold.test])
     model = after_combat(LogisticRegression(C=0.1))
     honest, other = (
-        evaluate([Contender(name="c", estimator=model, X=x)], y, people, folds).outcomes[0].fitted[0]
-        for x in (X, spoiled)
+        outcome_of(model, x, known, replace(plan, within=[[fold]])).settled[0] for x in (X, spoiled)
     )
-    np.testing.assert_array_equal(honest[0].mean_, other[0].mean_)
+    np.testing.assert_array_equal(honest.estimator[0].mean_, other.estimator[0].mean_)
+    train = X.iloc[fold.train]
     np.testing.assert_array_equal(
-        honest.decision_function(X.iloc[train]), other.decision_function(X.iloc[train])
+        honest.estimator.decision_function(train), other.estimator.decision_function(train)
     )
+    np.testing.assert_array_equal(honest.inner.scores, other.inner.scores)
+    assert honest.calibration.to_dict() == other.calibration.to_dict()

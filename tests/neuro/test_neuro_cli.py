@@ -68,8 +68,8 @@ def test_every_command_is_documented() -> None:
     section = text.partition("\n## neuro\n")[2].partition("\n## ")[0]
     names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
     assert sorted(names) == [
-        *("demo", "evaluate", "export", "leak-demo", "predict", "prepare", "presets", "pretrain", "qc"),
-        *("scaling", "simulate", "train"),
+        *("align", "demo", "evaluate", "export", "leak-demo", "predict", "prepare", "presets", "pretrain"),
+        *("qc", "report", "scaling", "simulate", "train", "update"),
     ]
     for name in names:
         part = section.partition(f"### neuro {name}\n\n")[2].partition("\n### ")[0]
@@ -160,14 +160,15 @@ def test_evaluate_cuts_runs_as_the_encoder_to_begin_with_takes_them(
         "encoder must be a folder that `neuro pretrain` or",
     )
     assert not (tmp_path / "out").exists()
-    late = neuro(*arguments, "--folds", 2, "--set", "tokens.frames=12")
+    folds = ("--folds", 2, "--repeats", 1, "--inner", 2, "--no-tangent")
+    late = neuro(*arguments, *folds, "--set", "tokens.frames=12")
     assert late.code == 2
     assert "tokens must be as those that the encoder in" in late.err
     # Options of the recipe for the training still count, and changes stand above the encoder's own model.
-    changes = ("--folds", 2, "--epochs", 1, "--set", "model.readout=mean", "--set", "training.batch_size=3")
+    changes = (*folds, "--epochs", 1, "--set", "model.readout=mean", "--set", "training.batch_size=3")
     done = neuro(*arguments, *changes)
     assert done.code == 0, done.err
-    config = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["config"]
+    config = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["facts"]["config"]
     assert config["tokens"] == spec_as_dict(tokens)
     assert config["model"] == asdict(replace(model, readout="mean"))
     assert (config["training"]["epochs"], config["training"]["batch_size"]) == (1, 3)
@@ -198,7 +199,8 @@ def test_predict_in_words_and_in_json(neuro: Neuro, run_folder: Path, cache: Cac
     arguments = ("predict", run_folder, row["bold"], "--mask", row["mask"], "--confounds", row["confounds"])
     words = neuro(*arguments)
     found = json.loads(neuro(*arguments, "--json").out)
-    assert set(found) == {"bold", "probability", "logit", "clips", "recipe_identity", "warnings"}
+    assert set(found) >= {"bold", "probability", "logit", "clips", "recipe_identity", "warnings"}
+    assert found["interval"] is None
     (warning,) = found["warnings"]
     assert warning.startswith(f"{row['participant_id']} is among the people that the model was trained on")
     assert words.err.splitlines()[-1] == f"warning: {warning}."
@@ -255,18 +257,23 @@ def test_the_whole_chain_in_real_processes(tmp_path: Path) -> None:
     )
     assert real("train", cache, "--out", run, *tiny).startswith("trained on 8 runs, final loss ")
     truth = simulated / "planted_mask.nii.gz"
-    printed = real("evaluate", cache, "--out", found, *tiny, "--folds", 2, "--truth", truth)
+    folds = ("--folds", 2, "--repeats", 1, "--inner", 2, "--no-tangent")
+    printed = real("evaluate", cache, "--out", found, *tiny, *folds, "--truth", truth)
     for words in ("brain Transformer", "connectivity + SVM", "majority", f"report: {found / 'report.html'}"):
         assert words in printed
-    assert sorted(path.name for path in found.iterdir()) == ["report.html", "results.json", "votes.nii.gz"]
+    left = {path.name for path in found.iterdir()}
+    assert left >= {"report.html", "results.json", "predictions.csv", "cohort.csv", "splits.json"}
+    assert "votes.nii.gz" in left
     results = json.loads((found / "results.json").read_text())
     assert [model["name"] for model in results["models"]] == [
         "brain Transformer",
         "connectivity + SVM",
+        *("age + sex", "head motion", "site"),
         "majority",
     ]
-    assert len(results["folds"]) == 2
-    assert results["command"].startswith(f"neuro evaluate {cache} --out {found} --backbone ")
+    assert all(0 <= model["figures"]["auc"]["estimate"] <= 1 for model in results["models"])
+    assert len(json.loads((found / "splits.json").read_text())["within"][0]) == 2
+    assert results["facts"]["command"].startswith(f"neuro evaluate {cache} --out {found} --backbone ")
     func = simulated / "sub-003/func"
     bold, mask = bold_of(simulated, "sub-003"), next(func.glob("*brain_mask.nii.gz"))
     confounds = next(func.glob("*timeseries.tsv"))

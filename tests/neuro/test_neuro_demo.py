@@ -17,11 +17,35 @@ from data.cohorts.cohort import Cohort
 from data.errors import LeakError, ParameterError
 from data.simulation.cohort import SimulationSpec
 from neuro import demo
-from neuro.conduct import conduct
+from neuro.conduct import Occasion, Study, conduct
 from neuro.console import show_results
+from neuro.protocol.plan import PlanConfig, load_plan
+from neuro.protocol.results import load_results
+from neuro.protocol.roster import Roster
 from neuro.study import StudyConfig
 from neuro.tokens import ParcelSpec
 from neuro.training.config import TrainingConfig
+
+
+NAMES = ["brain Transformer", "connectivity + SVM", "age + sex", "head motion", "site", "majority"]
+FILES = {
+    *("cohort.csv", "model_card.md", "predictions.csv", "report.html", "results.json", "splits.json"),
+    "tripod_ai.md",
+}
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluated") / "found"
+
+
+@pytest.fixture(scope="module")
+def evaluated(cache: Cache, study: StudyConfig, out: Path) -> Study:
+    return conduct(cache, study, out, Occasion(command="neuro evaluate"))
 
 
 @pytest.fixture
@@ -40,12 +64,14 @@ def test_the_demonstration_leaves_everything_and_goes_on_from_it(tmp_path: Path,
     first = demo.run(tmp_path, subjects=12, effect=0.7, seed=1, config=config)
     assert first.report == tmp_path / "report.html"
     assert "not for diagnosis" in first.report.read_text(encoding="utf-8")
-    assert [o.name for o in first.evaluation.outcomes] == [
-        "brain Transformer",
-        "connectivity + SVM",
-        "connectivity + ComBat + SVM",
-        "majority",
-    ]
+    assert [outcome.name for outcome in first.study.evaluation.outcomes] == NAMES
+    plan = first.study.evaluation.plan
+    assert plan.config == PlanConfig(repeats=1, inner=2, seed=1)
+    assert len(plan.across) == 2
+    page = first.report.read_text(encoding="utf-8")
+    assert "Simulated: patients lose 70% of amplitude and coupling in the posterior putamen." in page
+    assert "neuro demo --subjects 12 --effect 0.7 --seed 1" in page
+    assert "Yellow: the region" in page
     kept = {path: path.stat().st_mtime_ns for path in first.derivative.rglob("*") if path.is_file()}
     series = {path: path.stat().st_mtime_ns for path in first.cache.rglob("series.npy")}
     assert len(series) == 12
@@ -55,51 +81,63 @@ def test_the_demonstration_leaves_everything_and_goes_on_from_it(tmp_path: Path,
     assert {path: path.stat().st_mtime_ns for path in first.derivative.rglob("*") if path.is_file()} == kept
     assert {path: path.stat().st_mtime_ns for path in first.cache.rglob("series.npy")} == series
     assert second.report.stat().st_mtime_ns > report
-    for one, other in zip(first.evaluation.outcomes, second.evaluation.outcomes, strict=True):
-        np.testing.assert_array_equal(one.scores, other.scores)
+    both = (first.study.evaluation.outcomes, second.study.evaluation.outcomes)
+    for one, other in zip(*both, strict=True):
+        np.testing.assert_array_equal(one.within.scores, other.within.scores)
 
     other = demo.run(tmp_path, subjects=12, effect=0, seed=1, config=config)
     assert other.derivative != first.derivative
-    assert "Yellow: the region" not in other.report.read_text(encoding="utf-8")
+    page = other.report.read_text(encoding="utf-8")
+    assert "Yellow: the region" not in page
+    assert "Simulated, with no effect: whatever tells these groups apart is chance." in page
 
 
-def test_what_is_shown_in_the_terminal(cache: Cache, study: StudyConfig, tmp_path: Path) -> None:
-    evaluation = conduct(cache, study, tmp_path / "found")
-    console = Console(file=io.StringIO(), width=120)
-    show_results(evaluation, console)
+def test_what_is_shown_in_the_terminal(evaluated: Study) -> None:
+    console = Console(file=io.StringIO(), width=1000)
+    show_results(evaluated.results, evaluated.findings, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for outcome in evaluation.outcomes:
+    assert [outcome.name for outcome in evaluated.evaluation.outcomes] == NAMES
+    for outcome in evaluated.evaluation.outcomes:
         line = next(line for line in text.splitlines() if f" {outcome.name} " in line)
         for figure in (
             f"{outcome.auc.estimate:.3f}",
             f"{outcome.auc.low:.3f} to {outcome.auc.high:.3f}",
-            f"{outcome.balanced_accuracy:.3f}",
+            f"{outcome.figures['balanced_accuracy'].estimate:.3f}",
         ):
             assert figure in line
-    assert "The brain Transformer tells patients from controls with AUC" in text
+    assert evaluated.findings.verdict.headline in text
+    assert "brain Transformer" in evaluated.findings.verdict.headline
+    for line in evaluated.findings.first_screen:
+        assert line in text
 
 
 def test_an_evaluation_is_the_same_twice_and_replaces_the_earlier_one(
-    cache: Cache, study: StudyConfig, tmp_path: Path
+    cache: Cache, study: StudyConfig, evaluated: Study, out: Path
 ) -> None:
-    conduct(cache, study, tmp_path, command="neuro evaluate")
-    results, votes = (tmp_path / name for name in ("results.json", "votes.nii.gz"))
-    first, first_votes = results.read_text(), nib.load(votes).get_fdata()
-    conduct(cache, study, tmp_path, command="neuro evaluate")
-    assert results.read_text() == first
-    np.testing.assert_array_equal(nib.load(votes).get_fdata(), first_votes)
-    content = json.loads(first)
-    assert content["recipe_identity"] == cache.identity
-    assert content["runs"] == cache.table["run_id"].tolist()
-    assert content["config"]["folds"] == 2
-    assert content["config"]["tokens"]["kind"] == "tubelet"
-    assert content["config"]["model"]["readout"] == "regions"
-    assert content["map"] == "votes.nii.gz"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "report.html",
-        "results.json",
-        "votes.nii.gz",
-    ]
+    assert names_in(out) == {*FILES, "votes.nii.gz"}
+    same = ("results.json", "predictions.csv", "cohort.csv", "splits.json", "report.html")
+    first = {name: (out / name).read_text(encoding="utf-8") for name in same[:-1]}
+    first_votes, report = nib.load(out / "votes.nii.gz").get_fdata(), (out / "report.html").stat()
+    again = conduct(cache, study, out, Occasion(command="neuro evaluate"))
+    assert {name: (out / name).read_text(encoding="utf-8") for name in first} == first
+    np.testing.assert_array_equal(nib.load(out / "votes.nii.gz").get_fdata(), first_votes)
+    assert (out / "report.html").stat().st_mtime_ns > report.st_mtime_ns
+    assert again.findings.verdict.words == evaluated.findings.verdict.words
+    facts = json.loads(first["results.json"])["facts"]
+    assert facts["recipe_identity"] == cache.identity
+    assert facts["config"]["plan"]["folds"] == 2
+    assert facts["config"]["tokens"]["kind"] == "tubelet"
+    assert facts["config"]["model"]["readout"] == "regions"
+    assert facts["map"] == "votes.nii.gz"
+    assert facts["command"] == "neuro evaluate"
+    assert names_in(out) == {*FILES, "votes.nii.gz"}
+    read = load_results(out)
+    assert read.table["run_id"].tolist() == cache.table["run_id"].tolist()
+    np.testing.assert_array_equal(read.ours.within.scores, evaluated.results.ours.within.scores)
+    assert read.ours.across is not None
+    plan = load_plan(out / "splits.json", Roster.of(cache))
+    for fold, other in zip(plan.within[0], evaluated.evaluation.plan.within[0], strict=True):
+        np.testing.assert_array_equal(fold.test, other.test)
 
 
 def test_a_map_that_no_longer_holds_is_not_left_behind(
@@ -116,12 +154,13 @@ def test_a_map_that_no_longer_holds_is_not_left_behind(
 
     (tmp_path / "votes.nii.gz").write_bytes(b"an earlier one")
     monkeypatch.setattr("neuro.conduct.vote_map", refuse)
-    conduct(cache, study, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.json"]
+    conduct(cache, replace(study, plan=replace(study.plan, across=False)), tmp_path)
+    assert names_in(tmp_path) == FILES
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Where the difference was read" not in page
     assert "none: runs must be on one grid, got several grids" in page
-    assert json.loads((tmp_path / "results.json").read_text())["map"].endswith("got several grids")
+    facts = json.loads((tmp_path / "results.json").read_text())["facts"]
+    assert facts["map"].endswith("got several grids")
     assert "no map of votes: runs must be on one grid, got several grids" in capsys.readouterr().err
 
 
@@ -133,9 +172,10 @@ def test_parcels_beside_voxels_can_be_what_the_transformer_sees(
         Cohort.from_derivatives(derivative), recipe, tmp_path / "cache", progress=False, atlases=["aal"]
     )
     tokens = ParcelSpec(atlas="aal", frames=20, window=10)
-    evaluation = conduct(both, replace(study, tokens=tokens), tmp_path / "out")
-    assert evaluation.outcomes[0].note == "small ViT, initialised from scratch; parcel tokens"
-    names = [o.name for o in evaluation.outcomes]
+    config = replace(study, tokens=tokens, plan=replace(study.plan, across=False))
+    results = conduct(both, config, tmp_path / "out").results
+    assert results.ours.note == "small ViT, initialised from scratch; parcel tokens"
+    names = [model.name for model in results.models]
     assert names[:2] == ["brain Transformer", "connectivity + SVM"]
     assert "connectivity of aal + SVM" in names
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
@@ -151,6 +191,7 @@ def test_an_encoder_that_was_trained_on_these_people_is_a_leak(
     assert not (tmp_path / "out").exists()
     # People of another cohort may have the same names.
     others = replace(cache, table=cache.table.assign(fd_mean=cache.table["fd_mean"] + 0.01))
-    evaluation = conduct(others, begun, tmp_path / "out")
-    assert evaluation.outcomes[0].note == f"started from {run_folder}; tubelet tokens"
+    begun = replace(begun, plan=replace(study.plan, across=False))
+    results = conduct(others, begun, tmp_path / "out").results
+    assert results.ours.note == f"started from {run_folder}; tubelet tokens"
     assert f"{run_folder}: an encoder trained before" in (tmp_path / "out/report.html").read_text()

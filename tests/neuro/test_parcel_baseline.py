@@ -19,11 +19,19 @@ from data.parcels.series import Parcels
 from neuro.baselines import correlations, parcel_connectivity
 from neuro.cli import main
 from neuro.conduct import conduct
-from neuro.report import verdict
-from neuro.study import TRANSFORMER, StudyConfig, contenders, cut_runs, has_voxels, tokens_for
+from neuro.protocol.contender import Contender
+from neuro.protocol.contenders import CONNECTIVITY, MAJORITY, TANGENT, TRANSFORMER, atlas_in_focus, contenders
+from neuro.protocol.plan import PlanConfig, draw_plan
+from neuro.protocol.roster import Roster
+from neuro.study import StudyConfig, cut_runs, has_voxels, tokens_for
 from neuro.tokens import ParcelSpec, TubeletSpec
 
 PEOPLE, T, R = 12, 60, 5
+
+
+def compared(cache: Cache, config: StudyConfig) -> list[Contender]:
+    plan = PlanConfig(folds=2, repeats=1, inner=2, across=False)
+    return contenders(cache, config, draw_plan(Roster.of(cache), plan))
 
 
 @pytest.fixture
@@ -84,9 +92,12 @@ def test_runs_of_different_atlases_under_one_name_are_not_mixed(published: Cache
 
 def test_in_a_cache_without_voxels_all_look_at_parcels(published: Cache) -> None:
     assert not has_voxels(published)
-    found = contenders(published, StudyConfig(folds=3))
-    names = ["connectivity of AAL + SVM", "connectivity of HO + SVM", "majority"]
+    found = compared(published, StudyConfig())
+    names = [CONNECTIVITY, "connectivity of HO + SVM", TANGENT, MAJORITY]
     assert [contender.name for contender in found] == [TRANSFORMER, *names]
+    assert found[1].note == f"{R} regions of AAL, correlations, linear"
+    np.testing.assert_array_equal(found[1].X, parcel_connectivity(published, "AAL"))
+    assert {run.shape for run in found[3].X} == {(T, R)}
     assert {run.spec for run in found[0].X} == {ParcelSpec(atlas="AAL", frames=T, profile="correlation")}
     assert found[0].note == "small ViT, initialised from scratch; parcel tokens"
     with pytest.raises(BadFileError, match="got parcel series only"):
@@ -104,6 +115,17 @@ def test_the_atlas_can_be_chosen(published: Cache) -> None:
         cut_runs(published, tokens_for(published, TubeletSpec(), "aal"))
 
 
+def test_the_chosen_atlas_stands_for_connectivity(published: Cache) -> None:
+    config = StudyConfig(atlas="HO")
+    assert (atlas_in_focus(published, StudyConfig()), atlas_in_focus(published, config)) == ("AAL", "HO")
+    found = {contender.name: contender for contender in compared(published, config)}
+    names = [CONNECTIVITY, "connectivity of AAL + SVM", TANGENT, MAJORITY]
+    assert list(found) == [TRANSFORMER, *names]
+    np.testing.assert_array_equal(found[CONNECTIVITY].X, parcel_connectivity(published, "HO"))
+    assert {run.shape for run in found[TANGENT].X} == {(T, 3)}
+    assert found[TANGENT].note.startswith("3 regions of HO, covariances")
+
+
 def test_an_atlas_is_for_parcels_alone(cache: Cache) -> None:
     with pytest.raises(ParameterError, match="left out where tokens are no parcels, got AAL; take --preset"):
         tokens_for(cache, TubeletSpec(), "AAL")
@@ -114,12 +136,15 @@ def test_it_is_evaluated_and_reported_without_voxels(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "votes.nii.gz").write_bytes(b"of an earlier evaluation")
-    evaluation = conduct(published, replace(study, folds=3), tmp_path / "out")
-    _, aal, ho, _ = evaluation.outcomes
+    done = conduct(published, replace(study, tangent=True), tmp_path / "out")
+    _, aal, ho, tangent, _ = done.evaluation.outcomes
     assert aal.auc.estimate > 0.9  # planted
+    assert tangent.auc.estimate > 0.9
     assert ho.auc.estimate < 0.9  # noise
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "results.json"]
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"report.html", "results.json", "predictions.csv", "cohort.csv", "splits.json"} <= left
+    assert "votes.nii.gz" not in left
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["facts"]
     assert results["recipe_identity"] == published.identity
     page = (tmp_path / "out" / "report.html").read_text()
     assert published.identity in page
@@ -135,20 +160,24 @@ def test_it_is_evaluated_and_reported_without_voxels(
     assert results["map"] == f"none: {no_map}"
     assert no_map in page
     assert "Where the difference was read" not in page
-    assert verdict(evaluation)[0].startswith("The brain Transformer tells patients from controls")
+    assert "brain Transformer" in done.findings.verdict.headline
+    assert [one.against for one in done.findings.verdict.comparisons] == [CONNECTIVITY, TANGENT]
+    assert "It was not compared with models of confounds alone" in done.findings.verdict.words[0] or (
+        done.findings.verdict.chance.answer != "above"
+    )
 
 
 def test_the_recipe_of_places_is_evaluated_and_told_in_the_report(
     published: Cache, tmp_path: Path, run_command: Any
 ) -> None:
-    folds = ("--folds", 3, "--set", f"tokens.frames={T}", "--device", "cpu")
+    folds = ("--folds", 2, "--repeats", 1, "--inner", 2, "--no-tangent", "--set", f"tokens.frames={T}", "--device", "cpu")
     out = tmp_path / "out"
     preset = ("--preset", "places", "--atlas", "AAL")
     done = run_command(main, "neuro", "evaluate", published.root, "--out", out, *preset, *folds)
     assert done.code == 0, done.err
     models = json.loads((out / "results.json").read_text())["models"]
     assert models[0]["name"] == TRANSFORMER
-    assert models[0]["auc"]["estimate"] > 0.9
+    assert models[0]["figures"]["auc"]["estimate"] > 0.9
     page = (out / "report.html").read_text()
     assert "a linear support vector machine over all tokens of a frozen encoder, by place" in page
     assert "in one go, with C = 100, seed 0" in page
@@ -168,8 +197,7 @@ def test_parcels_beside_voxels_are_one_contender_more(
             atlas="few", digest="x", regions=regions, z_FR=z_FR, mean_R=ones, std_R=ones, coverage_R=ones
         )
         parcels.write(copy.root / "runs" / str(run_id))
-    names = [contender.name for contender in contenders(copy, study)]
-    plain = [contender.name for contender in contenders(cache, study)]
-    more = ["connectivity of few + SVM", "connectivity of few + ComBat + SVM"]
-    assert [name for name in names if name not in more] == plain
-    assert names == [*plain[:-1], *more, plain[-1]]
+    names = [contender.name for contender in compared(copy, study)]
+    plain = [contender.name for contender in compared(cache, study)]
+    assert names == [*plain[:2], "connectivity of few + SVM", *plain[2:]]
+    assert plain[:2] == [TRANSFORMER, CONNECTIVITY]

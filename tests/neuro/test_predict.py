@@ -7,18 +7,32 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from data.caches.cache import Cache, prepare
 from data.cleaning.as_given import AsGiven
 from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
-from data.errors import BadFileError, ChiasmError, FingerprintMismatchError, ParameterError
+from data.errors import (
+    BadFileError,
+    ChiasmError,
+    FingerprintMismatchError,
+    ParameterError,
+    UnknownNameError,
+)
+from neuro.calibration.acquisition import acquisition_table
+from neuro.calibration.calibration import calibrate
+from neuro.calibration.inner_scores import InnerScores
+from neuro.calibration.novelty import Novelty
+from neuro.calibration.saved import write_calibration, write_novelty
+from neuro.calibration.scan_embedding import embeddings_of
 from neuro.classify import ParkinsonClassifier
+from neuro.cli import main
 from neuro.model import ModelConfig
 from neuro.predict import predict
 from neuro.run_folder import TrainedRun, load_run, save_run
@@ -83,6 +97,8 @@ def test_a_training_run_gets_the_logit_of_training(
         assert found.probability == pytest.approx(1 / (1 + math.exp(-expected[i])), abs=1e-5)
         assert (found.bold, found.clips) == (Path(row["bold"]), 2)
         assert found.recipe_identity == cache.identity
+        assert (found.interval, found.labels, found.novelty) == (None, None, None)
+        assert found.in_words.startswith("uncalibrated: ")
     assert expected[0] != pytest.approx(expected[7], abs=1e-3)
 
 
@@ -327,3 +343,171 @@ def test_the_atlas_must_be_that_of_training(with_regions: Cache, study: StudyCon
 def test_series_that_came_cleaned_tell_of_no_way_to_clean_a_run(trained: TrainedRun, files: Files) -> None:
     given = replace(trained, recipe=AsGiven(given="as published"))
     assert "one of series as given (as published)" in refusal(given, files)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    run_folder: Path,
+    fitted: ParkinsonClassifier,
+    tokens: list[RunTokens],
+    cache: Cache,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The run with a calibration that is sure of patients, and with what its scans were like."""
+    folder = shutil.copytree(run_folder, tmp_path_factory.mktemp("whole") / "run")
+    labels, people = labels_and_people(cache)
+    fold_of = np.arange(len(labels)) % 3
+    scores = np.where(labels == 1, 2.0, -2.0) + np.linspace(-1, 1, len(labels))
+    inner = InnerScores(scores=scores, labels=labels, people=people, fold_of=fold_of)
+    write_calibration(calibrate(inner, resamples=50), folder)
+    embeddings = embeddings_of(fitted, tokens)
+    write_novelty(Novelty.fit(embeddings, acquisition_table(cache), people=people), folder)
+    return folder
+
+
+def test_a_calibrated_run_gives_probability_interval_and_set(
+    whole: Path, files: Files, trained: TrainedRun
+) -> None:
+    run = load_run(whole, "cpu")
+    assert run.calibration is not None
+    found = predict(run, files.bold, mask=files.mask, confounds=files.confounds)
+    plain = predict(trained, files.bold, mask=files.mask, confounds=files.confounds)
+    assert found.logit == plain.logit
+    assert found.probability == run.calibration.calibrator.probabilities([found.logit])[0]
+    assert found.probability != pytest.approx(plain.probability, abs=1e-3)
+    assert found.interval == run.calibration.interval(found.logit)
+    held = run.calibration.conformal.sets(found.probability)
+    assert found.labels == tuple(np.array(["control", "patient"])[held])
+    assert (found.coverage, found.calibrated_on) == (0.9, 12)
+    assert found.in_words == run.calibration.conformal.in_words(found.probability, ("control", "patient"))
+    assert found.novelty is not None
+    assert found.novelty.mismatches == found.warnings == ()  # of a training scan, under no name
+    assert {row.says for row in found.acquisition} >= {"repetition time", "voxel edge along x", "site"}
+    assert not any(row.outside for row in found.acquisition)
+    told = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert told["interval"]["low"] <= told["probability"] <= told["interval"]["high"]
+
+
+def test_a_scan_unlike_those_of_training_is_told(whole: Path, files: Files) -> None:
+    rewrite(files.bold, frames=40)
+    lines = files.confounds.read_text().splitlines()
+    files.confounds.write_text("\n".join(lines[:41]) + "\n")
+    found = predict(load_run(whole, "cpu"), files.bold, mask=files.mask, confounds=files.confounds)
+    assert "frames 40; training runs had 48" in found.warnings
+    (row,) = (row for row in found.acquisition if row.outside)
+    assert (row.says, row.here, row.training) == ("frames", "40", "48")
+
+
+def test_noise_in_place_of_a_brain_is_far_out(whole: Path, files: Files) -> None:
+    image = nib.load(files.bold)
+    noise = np.random.default_rng(0).normal(1000, 50, image.shape).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, image.affine, image.header), files.bold)
+    found = predict(load_run(whole, "cpu"), files.bold, mask=files.mask, confounds=files.confounds)
+    assert found.novelty is not None
+    assert found.novelty.far
+    assert any(warning.startswith("the scan looks unlike those of training") for warning in found.warnings)
+
+
+def test_a_damaged_calibration_is_no_uncalibrated_run(whole: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    (copy / "calibration.json").write_text("{")
+    with pytest.raises(BadFileError, match="run must be a folder that `neuro train` wrote"):
+        load_run(copy, "cpu")
+
+
+def test_the_digest_is_of_what_a_prediction_hangs_on(whole: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    (copy / "history.csv").write_text("of no account")
+    digest = load_run(whole, "cpu").digest
+    assert load_run(copy, "cpu").digest == digest
+    (copy / "novelty.json").unlink()
+    assert load_run(copy, "cpu").digest != digest
+
+
+def test_a_folder_holds_page_map_and_regions(whole: Path, files: Files, tmp_path: Path) -> None:
+    run, out = load_run(whole, "cpu"), tmp_path / "out"
+    found = predict(run, files.bold, mask=files.mask, confounds=files.confounds, out=out)
+    assert {path.name for path in out.iterdir()} == {
+        "prediction.html",
+        "prediction.json",
+        "regions.tsv",
+        "relevance.nii.gz",
+    }
+    told = json.loads((out / "prediction.json").read_text())
+    assert told == json.loads(json.dumps(found.as_json())) | {"method": "integrated-gradients", "no_map": ""}
+    image, bold = nib.load(out / "relevance.nii.gz"), nib.load(files.bold)
+    assert image.shape == bold.shape[:3]
+    np.testing.assert_array_equal(image.affine, bold.affine)
+    strongest = pd.read_csv(out / "regions.tsv", sep="\t")["region"][0]
+    page = (out / "prediction.html").read_text()
+    assert found.interval is not None
+    for wanted in (
+        "For research, not for diagnosis.",
+        f"95 % interval {found.interval.low:.2f} to {found.interval.high:.2f}, calibrated on 12 people",
+        found.in_words[1:],
+        found.recipe_identity,
+        run.digest,
+        strongest,
+        "Nothing was found. That is no seal of quality",
+    ):
+        assert wanted in page
+    assert page.count('src="data:') == page.count("src=") == 2
+    assert "http" not in page.replace(run.digest, "")
+
+
+def test_a_folder_appears_whole_or_not_at_all(
+    trained: TrainedRun, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def into(name: str, **more: Any) -> None:
+        predict(trained, files.bold, mask=files.mask, confounds=files.confounds, out=place / name, **more)
+
+    with pytest.raises(UnknownNameError, match=r"method must be one of integrated-gradients, .*got votse"):
+        into("new", method="votse")
+    with monkeypatch.context() as patch:
+        patch.setattr("neuro.prediction_folder.glass_brain", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            into("new")
+    assert list(place.iterdir()) == []
+    (place / "full").mkdir()
+    (place / "full" / "notes.txt").write_text("mine")
+    files.mask.unlink()  # it is not even looked for
+    with pytest.raises(ParameterError, match="folder to write must be new or empty"):
+        into("full")
+    assert [path.name for path in (place / "full").iterdir()] == ["notes.txt"]
+
+
+def test_where_there_can_be_no_map_the_page_says_why(
+    trained: TrainedRun, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise ParameterError("readout", must_be="one that votes", got="another")
+
+    monkeypatch.setattr("neuro.prediction_folder.explain_run", refused)
+    predict(trained, files.bold, mask=files.mask, confounds=files.confounds, out=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"prediction.html", "prediction.json"}
+    page = (tmp_path / "out" / "prediction.html").read_text()
+    assert "No map: readout must be one that votes, got another" in page
+    assert "Uncalibrated: the model was trained without calibration" in page
+    assert "Not known: the model's folder does not tell" in page
+
+
+def test_the_command_tells_the_interval_and_writes_the_folder(
+    run_command: Any, whole: Path, files: Files, tmp_path: Path
+) -> None:
+    given = (whole, files.bold, "--mask", files.mask, "--confounds", files.confounds, "--device", "cpu")
+    done = run_command(main, "neuro", "predict", *given, "--out", tmp_path / "out", "--method", "votes")
+    assert done.code == 0, done.err
+    said, words, page, research = done.out.splitlines()
+    told = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    low, high = told["interval"]["low"], told["interval"]["high"]
+    assert f"probability {told['probability']:.3f} [{low:.3f}, {high:.3f}]" in said
+    assert said.endswith("(mean of 2 clips, calibrated on 12 people)")
+    assert words == told["in_words"] + "."
+    assert page == f"page: {tmp_path / 'out' / 'prediction.html'}"
+    assert research == "For research, not for diagnosis."
+    assert told["method"] == "votes"
+    as_json = run_command(main, "neuro", "predict", *given, "--json")
+    assert json.loads(as_json.out) == {k: v for k, v in told.items() if k not in ("method", "no_map")}

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
@@ -27,6 +27,7 @@ def fitted() -> Cohort:
     return toy_classifier(), *toy_cohort(8, first=100)
 
 
+@settings(deadline=None)  # the first call imports scikit-learn's metrics
 @given(seed=st.integers(0, 1000), rounded=st.booleans())
 def test_the_auc_is_the_share_of_pairs_in_the_right_order(seed: int, rounded: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,9 +13,12 @@ import torch
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from neuro.classify import ParkinsonClassifier
-from neuro.evaluate import Contender, Evaluation, evaluate
 from neuro.explain import METHODS, Options, as_image, group_map, out_of_fold, relevance, vote_map, write_image
-from neuro.study import TRANSFORMER, StudyConfig, cut_runs, labels_and_people, study_folds
+from neuro.protocol.contender import Contender
+from neuro.protocol.evaluation import evaluate
+from neuro.protocol.plan import draw_plan
+from neuro.protocol.roster import Roster
+from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import RunTokens, TubeletSpec, collate
 
 
@@ -23,10 +26,26 @@ def run_votes(classifier: ParkinsonClassifier, run: RunTokens) -> np.ndarray:
     return relevance(classifier, run, "votes").values_S
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The models of an evaluation's folds, and who was tested by which."""
+
+    models: list[ParkinsonClassifier]
+    fold_of: np.ndarray
+    labels: np.ndarray
+
+    def vote_map(self, runs: list[RunTokens]) -> np.ndarray:
+        return vote_map(self.models, runs, self.fold_of, self.labels)
+
+
 @pytest.fixture(scope="module")
-def evaluation(cache: Cache, study: StudyConfig, tokens: list[RunTokens]) -> Evaluation:
-    rival = Contender(name=TRANSFORMER, estimator=study.classifier(), X=tokens)
-    return evaluate([rival], *labels_and_people(cache), study_folds(cache, study))
+def evaluation(cache: Cache, study: StudyConfig, tokens: list[RunTokens]) -> Known:
+    roster = Roster.of(cache)
+    rival = Contender(name="x", estimator=study.classifier(), X=tokens)
+    plan = draw_plan(roster, replace(study.plan, across=False))
+    outcome = evaluate([rival], roster, plan).outcomes[0]
+    models = [ready.estimator for ready in outcome.settled]
+    return Known(models=models, fold_of=outcome.within.folds[0], labels=roster.labels)
 
 
 def test_votes_and_bias_add_up_to_the_logit(fitted: ParkinsonClassifier, tokens: list[RunTokens]) -> None:
@@ -38,9 +57,9 @@ def test_votes_and_bias_add_up_to_the_logit(fitted: ParkinsonClassifier, tokens:
         assert total == pytest.approx(fitted.decision_function([run])[0], abs=1e-4)
 
 
-def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[RunTokens]) -> None:
+def test_the_map_equals_a_slow_loop(evaluation: Known, tokens: list[RunTokens]) -> None:
     """Voxel by voxel: mean over patients minus mean over controls, each by the model that had not seen it."""
-    models = evaluation.outcomes[0].fitted
+    models = evaluation.models
     sums = {label: np.zeros(tokens[0].shape) for label in (0, 1)}
     for i, run in enumerate(tokens):
         votes = run_votes(models[evaluation.fold_of[i]], run)
@@ -50,24 +69,22 @@ def test_the_map_equals_a_slow_loop(evaluation: Evaluation, tokens: list[RunToke
                     voxel = origin + np.unravel_index(place, run.patch_voxels)
                     sums[int(evaluation.labels[i])][tuple(voxel)] += votes[cube]
     expected = sums[1] / 6 - sums[0] / 6
-    found = vote_map(evaluation, models, tokens)
+    found = evaluation.vote_map(tokens)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.dtype == np.float32
     assert np.abs(found).max() > 1e-3
 
 
 def test_the_model_of_the_other_fold_would_give_another_map(
-    evaluation: Evaluation, tokens: list[RunTokens]
+    evaluation: Known, tokens: list[RunTokens]
 ) -> None:
-    models = evaluation.outcomes[0].fitted
-    out_of_fold, in_fold = (vote_map(evaluation, m, tokens) for m in (models, models[::-1]))
+    swapped = replace(evaluation, models=evaluation.models[::-1])
+    out_of_fold, in_fold = (one.vote_map(tokens) for one in (evaluation, swapped))
     assert np.abs(out_of_fold - in_fold).max() > 1e-3
 
 
-def test_outside_the_brain_there_is_nothing(
-    evaluation: Evaluation, tokens: list[RunTokens], cache: Cache
-) -> None:
-    volume = vote_map(evaluation, evaluation.outcomes[0].fitted, tokens)
+def test_outside_the_brain_there_is_nothing(evaluation: Known, tokens: list[RunTokens], cache: Cache) -> None:
+    volume = evaluation.vote_map(tokens)
     brain = np.any([cache.run(i).mask_XYZ for i in range(len(cache))], axis=0)
     assert not volume[~brain].any()
     image = as_image(volume, tokens[0])
@@ -75,25 +92,19 @@ def test_outside_the_brain_there_is_nothing(
     np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), volume)
 
 
-def test_runs_on_several_grids_have_no_common_map(evaluation: Evaluation, tokens: list[RunTokens]) -> None:
+def test_runs_on_several_grids_have_no_common_map(evaluation: Known, tokens: list[RunTokens]) -> None:
     larger = np.pad(tokens[0].run.mask_XYZ, ((0, 1), (0, 0), (0, 0)))
     mixed = [replace(tokens[0], run=replace(tokens[0].run, mask_XYZ=larger)), *tokens[1:]]
     with pytest.raises(ParameterError, match="runs must be on one grid for a common map, got several grids"):
-        vote_map(evaluation, evaluation.outcomes[0].fitted, mixed)
+        evaluation.vote_map(mixed)
 
 
-def test_grids_that_only_look_alike_give_no_common_map(
-    evaluation: Evaluation, tokens: list[RunTokens]
-) -> None:
+def test_grids_that_only_look_alike_give_no_common_map(evaluation: Known, tokens: list[RunTokens]) -> None:
     shifted = tokens[0].affine.copy()
     shifted[0, 3] += 4
-    classifiers = evaluation.outcomes[0].fitted
+    mixed = [replace(tokens[0], run=replace(tokens[0].run, affine=shifted)), *tokens[1:]]
     with pytest.raises(ParameterError, match="on one grid"):
-        vote_map(
-            evaluation,
-            classifiers,
-            [replace(tokens[0], run=replace(tokens[0].run, affine=shifted)), *tokens[1:]],
-        )
+        evaluation.vote_map(mixed)
 
 
 def test_an_image_is_written_whole_and_read_back(tmp_path: Path) -> None:
@@ -126,26 +137,26 @@ def test_votes_of_all_windows_count_for_their_place(cache: Cache, study: StudyCo
 
 
 def test_a_model_that_does_not_vote_by_place_has_no_map(
-    evaluation: Evaluation, cache: Cache, study: StudyConfig, tokens: list[RunTokens]
+    evaluation: Known, cache: Cache, study: StudyConfig, tokens: list[RunTokens]
 ) -> None:
     model = replace(study.model, readout="class")
     fitted = replace(study, model=model).classifier().fit(tokens, labels_and_people(cache)[0])
     with pytest.raises(ParameterError, match="readout must be one whose logit is a sum of votes"):
-        vote_map(evaluation, [fitted, fitted], tokens)
+        replace(evaluation, models=[fitted, fitted]).vote_map(tokens)
 
 
-def test_regions_have_no_voxels_to_draw(evaluation: Evaluation, study: StudyConfig) -> None:
+def test_regions_have_no_voxels_to_draw(evaluation: Known, study: StudyConfig) -> None:
     series = np.random.default_rng(0).normal(size=(12, 24, 4))
     fitted = study.classifier().fit(series, [0, 1] * 6)
     with pytest.raises(ParameterError, match="tokens must be places in voxels for a map, got parcel"):
-        vote_map(evaluation, [fitted, fitted], fitted.tokens(series))
+        replace(evaluation, models=[fitted, fitted]).vote_map(fitted.tokens(series))
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "occlusion"])
 def test_each_person_is_explained_by_the_model_that_had_not_seen_them(
-    method: str, evaluation: Evaluation, tokens: list[RunTokens]
+    method: str, evaluation: Known, tokens: list[RunTokens]
 ) -> None:
-    models, few = evaluation.outcomes[0].fitted, Options(steps=2)
+    models, few = evaluation.models, Options(steps=2)
     found = out_of_fold(models, tokens, evaluation.fold_of, method, few)
     assert [one.run for one in found] == tokens
     for i in (0, 5, 11):
@@ -170,9 +181,9 @@ def test_a_map_of_regions_is_a_value_for_each(study: StudyConfig) -> None:
 
 
 def test_a_group_needs_both_labels_and_a_model_for_everybody(
-    evaluation: Evaluation, tokens: list[RunTokens]
+    evaluation: Known, tokens: list[RunTokens]
 ) -> None:
-    models = evaluation.outcomes[0].fitted
+    models = evaluation.models
     untested = np.where(np.arange(len(tokens)) == 3, -1, evaluation.fold_of)
     with pytest.raises(ParameterError, match="fold_of must be one of the 2 models' for each of 12 runs"):
         out_of_fold(models, tokens, untested, "votes")

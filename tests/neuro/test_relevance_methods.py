@@ -199,7 +199,7 @@ def test_features_of_slices_have_the_mean_token_as_their_neutral() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_kind_of_token_is_explained(method: str) -> None:
     explain = METHODS[method].explain
-    for run in (parcel_run(profile=False), parcel_run(profile=True), slice_run()):
+    for run in (parcel_run("none"), parcel_run("correlation"), slice_run()):
         model = stirred(run)
         values, voxels = explain(model, run, Options(steps=100))
         assert values.shape == (len(run.centres_S3),)

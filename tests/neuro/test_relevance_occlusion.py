@@ -89,7 +89,7 @@ def test_relevance_of_regions_keeps_each_voxel_its_own() -> None:
 
 
 def test_a_region_of_profiles_is_taken_out_of_the_others_profiles_too() -> None:
-    run = parcel_run(profile=True)
+    run = parcel_run("correlation")
     model = stirred(run)
     found = occluded_places(model, run)
     with torch.inference_mode():
@@ -106,6 +106,6 @@ def test_a_region_of_profiles_is_taken_out_of_the_others_profiles_too() -> None:
 def test_regions_of_an_atlas_are_taken_out_of_voxels_alone() -> None:
     cubes = toy_run(1, 0.5)
     assert isinstance(cubes, CubeTokens)
-    run = parcel_run(profile=False)
+    run = parcel_run("none")
     with pytest.raises(ParameterError, match="tokens must be cubes, to take out regions, got parcel"):
         occluded_regions(stirred(run), run, two_regions(cubes))

@@ -4,77 +4,74 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from markupsafe import escape
 
 from data.caches.cache import Cache
 from data.interval import Interval
-from neuro.evaluate import Evaluation, Outcome
 from neuro.model import ModelConfig
-from neuro.report import ReportInputs, verdict, write_report
-from neuro.study import SLICES, TRANSFORMER, StudyConfig, labels_and_people, study_folds
+from neuro.protocol.metrics import METRICS
+from neuro.protocol.plan import draw_plan
+from neuro.protocol.results import Results
+from neuro.protocol.roster import Roster
+from neuro.report.cohort_words import cohort_in_words, cohort_rows
+from neuro.report.findings import Findings, find
+from neuro.report.page import ReportInputs, write_report
+from neuro.report.protocol_words import protocol_rows
+from neuro.study import StudyConfig
+
+from .made_results import made_results
+
+HOSTILE = ("<script>alert(1)</script>", "\"'&", r"$\frac{$", "a $5 and $6 site")
+ACROSS = "From site to site"
+MAP, PLANTED = "Where the difference was read", "Yellow: the region where the simulation"
 
 
-def outcome(name: str, estimate: float, low: float, high: float, count: int = 12) -> Outcome:
-    return Outcome(
-        name=name,
-        note=f"note of {name}",
-        scores=np.random.default_rng(0).normal(size=count),
-        auc=Interval(estimate=estimate, low=low, high=high),
-        balanced_accuracy=0.6125,
-        sensitivity=0.2345,
-        specificity=0.9876,
-        fitted=[],
-    )
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return made_results()
 
 
-FIGURES = [
-    outcome(TRANSFORMER, 0.8111, 0.6222, 0.9333),
-    outcome(SLICES, 0.7111, 0.5222, 0.8333),
-    outcome("connectivity + SVM", 0.4111, 0.3222, 0.5333),
-    outcome("majority", 0.5, 0.5, 0.5),
-]
-
-
-def make(cache: Cache, study: StudyConfig, outcomes: list[Outcome]) -> Evaluation:
-    labels, people = labels_and_people(cache)
-    folds = study_folds(cache, study)
-    fold_of = np.zeros(12, int)
-    for number, (_, test) in enumerate(folds):
-        fold_of[test] = number
-    return Evaluation(labels=labels, groups=people, folds=folds, fold_of=fold_of, outcomes=outcomes)
+@pytest.fixture(scope="module")
+def findings(results: Results) -> Findings:
+    return find(results)
 
 
 @pytest.fixture
-def inputs(cache: Cache, study: StudyConfig) -> ReportInputs:
-    return ReportInputs(
-        cache=cache,
-        config=replace(study, slice_backbone="embedded:lite"),
-        evaluation=make(cache, study, FIGURES),
-        command="neuro evaluate cache --out found",
-    )
+def inputs(results: Results, findings: Findings, monkeypatch: pytest.MonkeyPatch) -> ReportInputs:
+    """What is found is found once: only tests that say so look for it anew."""
+    monkeypatch.setattr("neuro.report.page.find", lambda _: findings)
+    return ReportInputs(results=results)
 
 
-@pytest.fixture
-def votes(cache: Cache) -> nib.Nifti1Image:
-    run = cache.run(0)
-    volume = np.zeros(run.mask_XYZ.shape, np.float32)
-    volume[run.mask_XYZ] = np.random.default_rng(0).normal(size=int(run.mask_XYZ.sum()))
-    return nib.Nifti1Image(volume, run.affine)
+@pytest.fixture(scope="module")
+def votes() -> nib.Nifti1Image:
+    volume = np.random.default_rng(0).normal(size=(12, 14, 12)).astype(np.float32)
+    affine = np.diag([12.0, 12, 12, 1])
+    affine[:3, 3] = -66, -100, -50
+    return nib.Nifti1Image(volume, affine)
 
 
 def render(inputs: ReportInputs, tmp_path: Path) -> str:
-    return write_report(inputs, tmp_path / "report.html").read_text(encoding="utf-8")
+    write_report(inputs, tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def pictures(html: str) -> list[tuple[str, bytes]]:
-    found = re.findall(r'src="data:image/([a-z+]+);base64,([^"]+)"', html)
-    return [(kind, base64.b64decode(content, validate=True)) for kind, content in found]
+def pictures(html: str) -> dict[str, tuple[str, bytes]]:
+    """Kind and content of each picture, by the words that stand for it."""
+    found = re.findall(r'<img src="data:image/([a-z+]+);base64,([^"]+)" alt="([^"]+)"', html)
+    return {words: (kind, base64.b64decode(content, validate=True)) for kind, content, words in found}
+
+
+def picture(html: str, words: str) -> bytes:
+    return next(content for alt, (_, content) in pictures(html).items() if alt.startswith(words))
 
 
 def test_one_file_that_fetches_nothing(inputs: ReportInputs, votes: object, tmp_path: Path) -> None:
@@ -84,8 +81,8 @@ def test_one_file_that_fetches_nothing(inputs: ReportInputs, votes: object, tmp_
     assert "https:" not in html
     for tag in ("<script", "<link", "<iframe", "@import", "url("):
         assert tag not in html
-    assert len(re.findall("<img ", html)) == len(pictures(html)) == 4
-    for kind, content in pictures(html):
+    assert len(re.findall("<img ", html)) == len(pictures(html)) == 6
+    for kind, content in pictures(html).values():
         if kind == "png":
             assert content.startswith(b"\x89PNG")
             continue
@@ -97,81 +94,193 @@ def test_one_file_that_fetches_nothing(inputs: ReportInputs, votes: object, tmp_
             assert "".join(target).startswith("#") or "".join(target).startswith("data:")
 
 
-def test_every_figure_of_every_model_stands_in_it(inputs: ReportInputs, tmp_path: Path) -> None:
+def cells(figures: dict[str, Interval]) -> str:
+    return "".join(
+        f'<td class="n">{value.estimate:.3f}<br><small>{value.low:.2f} – {value.high:.2f}</small></td>'
+        for value in (figures[name] for name in METRICS)
+    )
+
+
+def test_every_figure_of_every_model_stands_in_it(
+    inputs: ReportInputs, results: Results, tmp_path: Path
+) -> None:
     html = render(inputs, tmp_path)
-    for found in FIGURES:
-        row = next(line for line in html.splitlines() if f"<td>{found.name}<br>" in line)
-        assert found.note in row
-        auc = found.auc
-        for figure in (auc.estimate, auc.low, auc.high, 0.6125, 0.2345, 0.9876):
-            assert f"{figure:.3f}" in row
-    for line in verdict(inputs.evaluation):
-        assert line in html
+    for model in results.models:
+        row = next(line for line in html.splitlines() if f"<td>{escape(model.name)}<br>" in line)
+        assert f"<small>{escape(model.note)}</small>" in row
+        assert cells(model.figures) in row
+        across = next(line for line in html.splitlines() if f"<td>{escape(model.name)}</td>" in line)
+        assert cells(model.figures_across) in across
+    for metric in METRICS.values():
+        assert html.count(f'<th class="n">{escape(metric.title)}</th>') == 2  # within and across
+
+
+def test_sites_are_compared_only_where_they_were(
+    inputs: ReportInputs, results: Results, tmp_path: Path
+) -> None:
+    html = render(inputs, tmp_path)
+    assert ACROSS in html
+    assert "Each of A, B tested by models of the others." in html
+    alone = replace(results, models=[replace(m, across=None, figures_across={}) for m in results.models])
+    html = render(replace(inputs, results=alone), tmp_path)
+    assert ACROSS not in html
+    assert "tested by models of the others" not in html
+
+
+def test_the_verdict_and_its_warnings_stand_on_the_first_screen(
+    inputs: ReportInputs, findings: Findings, tmp_path: Path
+) -> None:
+    html = render(inputs, tmp_path)
+    first, rest = html.split("<h2>Results</h2>")
+    assert f"<strong>{escape(findings.verdict.headline)}</strong>" in first
+    assert findings.first_screen
+    for line in findings.first_screen:
+        assert f"<p>{escape(line)}</p>" in first
+    for line in findings.verdict.words:
+        assert str(escape(line)) in first
+    assert str(escape(findings.verdict.tests)) in rest
+
+
+def test_groups_that_differ_are_told_on_the_first_screen_and_others_further_down(tmp_path: Path) -> None:
+    """Ours tells men from nobody: found anew, from predictions alone."""
+    made = made_results(people=80)
+    ours = made.ours.within
+    sex = np.where(np.arange(80) // 4 % 2, "M", "F")
+    blind = np.where(sex == "M", -np.abs(ours.scores), ours.scores + 6 * ours.labels - 3)
+    called = np.where(sex == "M", 0, ours.labels)[None].repeat(ours.deals, 0)
+    model = replace(made.ours, within=replace(ours, scores=blind, called=called))
+    made = replace(made, models=[model, *made.models[1:]], table=made.table.assign(sex=sex))
+    found = write_report(ReportInputs(results=made), tmp_path / "report.html")
+    differing = [notice.words for notice in found.notices if notice.kind == "differs"]
+    others = [notice.words for notice in found.notices if notice.kind != "differs"]
+    assert any("for women" in words and "for men" in words for words in differing)
+    assert found.first_screen[:-1] == differing
+    first, rest = (tmp_path / "report.html").read_text(encoding="utf-8").split("<h2>Results</h2>")
+    for words in differing:
+        assert f"<p>{escape(words)}</p>" in first
+        assert str(escape(words)) not in rest
+    assert others  # medication is known of nobody
+    for words in others:
+        assert f"<li>{escape(words)}</li>" in rest
+        assert str(escape(words)) not in first
+
+
+def test_whom_the_verdict_is_about_and_against_whom(findings: Findings, results: Results) -> None:
+    assert findings.verdict.model == results.ours.name
+    compared = [(one.kind, one.against) for one in findings.verdict.comparisons]
+    assert compared == [
+        ("confound", "age + sex"),
+        ("confound", "head motion"),
+        ("baseline", "connectivity + SVM"),
+    ]
+    assert findings.coverage is not None
+    assert findings.coverage.asked == 0.9
+    assert findings.beyond.people == 40
+
+
+def test_probabilities_and_groups_are_drawn_and_told(
+    inputs: ReportInputs, findings: Findings, tmp_path: Path
+) -> None:
+    html = render(inputs, tmp_path)
+    assert str(escape(findings.reliability.in_words())) in html
+    assert findings.coverage is not None
+    assert str(escape(findings.coverage.in_words())) in html
+    assert b"<svg" in picture(html, "Observed share of patients")
+    forest = picture(html, "AUC, sensitivity and specificity by sex")
+    for group in findings.groups["group"]:
+        assert f"<!-- {escape(group)}".encode() in forest
+    without = render(
+        replace(inputs, results=replace(inputs.results, facts={**inputs.results.facts, "title": "A trial"})),
+        tmp_path,
+    )
+    assert "<h1>A trial</h1>" in without
 
 
 def test_it_says_what_it_is_and_how_it_came_about(inputs: ReportInputs, tmp_path: Path) -> None:
-    html = render(inputs, tmp_path)
+    rows = [["Split", "5 folds <by person>"], ["Cleaning", "6p+detrend"]]
+    facts = {**inputs.results.facts, "protocol": rows, "remark": "Simulated & planted."}
+    html = render(replace(inputs, results=replace(inputs.results, facts=facts)), tmp_path)
     assert "not for diagnosis" in html
-    assert inputs.cache.identity in html
-    assert "initialised from scratch, with no pretrained weights" in html
-    assert "neuro evaluate cache --out found" in html
-    assert "2 folds by person" in html
-    assert "embedded:lite sees slices of the runs; nothing in it is trained" in html
-    assert "6 patients and 6 controls from 2 sites." in html
+    assert "<dt>Split</dt><dd>5 folds &lt;by person&gt;</dd>" in html
+    assert "<dt>Cleaning</dt><dd>6p+detrend</dd>" in html
+    assert "<code>neuro evaluate cache --out found</code>" in html
+    assert "20 patients and 20 controls from 2 sites. Simulated &amp; planted." in html
     assert "Nothing was left out." in html
-    pretrained = render(
-        replace(inputs, config=replace(inputs.config, model=ModelConfig(backbone="clip:ViT-B-32/x"))),
-        tmp_path,
-    )
-    assert "initialised from scratch" not in pretrained
-    assert "pretrained on pictures" in pretrained
+
+
+def test_how_it_was_done_in_words(cache: Cache, study: StudyConfig) -> None:
+    config = replace(study, slice_backbone="embedded:lite")
+    plan = draw_plan(Roster.of(cache), config.plan)
+    rows = dict(protocol_rows(cache, config, plan, config.tokens))
+    assert rows["Split"].startswith("2 folds by person, stratified by group and site, dealt out 1 time (seed")
+    assert rows["Split"].endswith("each of 2 sites by models of the others")
+    assert "(platt): the last three by 2 inner folds by person" in rows["Inside the training fold"]
+    assert rows["Settings to choose among"].startswith("1 of the Transformer")
+    assert rows["Cleaning"] == cache.identity
+    assert "initialised from scratch, with no pretrained weights" in rows["Transformer"]
+    assert rows["Frozen pictures"] == "embedded:lite sees slices of the runs; nothing in it is trained"
+    assert rows["Training"].startswith("2 epochs, batches of ")
+    assert "scikit-learn" in rows["Versions"]
+    pretrained = replace(study, model=ModelConfig(backbone="clip:ViT-B-32/x"))
+    plan = draw_plan(Roster.of(cache), replace(config.plan, across=False, repeats=2))
+    rows = dict(protocol_rows(cache, pretrained, plan, study.tokens))
+    assert "initialised from scratch" not in rows["Transformer"]
+    assert "pretrained on pictures" in rows["Transformer"]
+    assert "dealt out 2 times" in rows["Split"]
+    assert "models of the others" not in rows["Split"]
+    assert "Frozen pictures" not in rows
 
 
 def test_the_cohort_is_counted_by_people(inputs: ReportInputs, tmp_path: Path) -> None:
     html = render(inputs, tmp_path)
-    rows = re.findall(r"<tr><td>(site-.)</td><td>(\w+)</td><td class=\"n\">(\d+)</td>", html)
-    expected = inputs.cache.table.groupby(["site", "label"])["participant_id"].nunique()
+    rows = re.findall(r"<tr><td>(\w)</td><td>(\w+)</td><td class=\"n\">(\d+)</td>", html)
+    expected = inputs.results.table.groupby(["site", "label"])["person"].nunique()
     assert {(s, g): int(n) for s, g, n in rows} == {
         (site, "patients" if label else "controls"): count for (site, label), count in expected.items()
     }
 
 
+def test_a_person_of_two_participant_ids_is_counted_once(inputs: ReportInputs, tmp_path: Path) -> None:
+    table = inputs.results.table.copy()
+    assert "20 patients and 20 controls from 2 sites." in render(inputs, tmp_path)
+    first, second = table.index[table["label"] == 1][:2]
+    table.loc[second, ["person", "site"]] = table.loc[first, ["person", "site"]]
+    html = render(replace(inputs, results=replace(inputs.results, table=table)), tmp_path)
+    assert "19 patients and 20 controls from 2 sites." in html
+    site = table.loc[first, "site"]
+    row = next(row for row in cohort_rows(table) if (row["site"], row["group"]) == (site, "patients"))
+    assert (row["people"], row["runs"]) == (int((table["site"] == site)[table["label"] == 1].sum()) - 1,) + (
+        int((table["site"] == site)[table["label"] == 1].sum()),
+    )
+
+
 def test_what_was_left_out_is_listed(inputs: ReportInputs, tmp_path: Path) -> None:
-    cache = replace(inputs.cache, excluded=[("sub-99", "no mask <here>")])
-    html = render(replace(inputs, cache=cache), tmp_path)
+    facts = {**inputs.results.facts, "excluded": [["sub-99", "no mask <here>"]]}
+    html = render(replace(inputs, results=replace(inputs.results, facts=facts)), tmp_path)
     assert "<li>sub-99: no mask &lt;here&gt;</li>" in html
     assert "Left out: 1" in html
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"'&", r"$\frac{$", "a $5 and $6 site"])
-def test_a_hostile_site_name_is_only_a_name(inputs: ReportInputs, tmp_path: Path, name: str) -> None:
-    table = inputs.cache.table.assign(site=name)
-    html = render(
-        replace(inputs, cache=replace(inputs.cache, table=table), command=f"neuro {name}"), tmp_path
-    )
+def test_a_hostile_site_name_is_only_a_name(tmp_path: Path) -> None:
+    """In the table, in every picture, and in what is found of groups."""
+    command = " ".join(HOSTILE)
+    made = made_results(sites=HOSTILE, command=command, remark=command, excluded=[[command, command]])
+    html = render(ReportInputs(results=made), tmp_path)
     assert "<script" not in html
-    assert all(b"<script" not in content for _, content in pictures(html))
-    assert f"<td>{escape(name)}</td>" in html
-
-
-def test_a_person_of_two_participant_ids_is_counted_once(inputs: ReportInputs, tmp_path: Path) -> None:
-    table = inputs.cache.table.copy()
-    assert "6 patients and 6 controls from 2 sites." in render(inputs, tmp_path)
-    first, second = table.index[table["label"] == 1][:2]
-    table.loc[second, "person"] = table.loc[first, "person"]
-    html = render(replace(inputs, cache=replace(inputs.cache, table=table)), tmp_path)
-    assert "5 patients and 6 controls from 2 sites." in html
+    assert all(b"<script" not in content for _, content in pictures(html).values())
+    for name in HOSTILE:
+        assert f"<td>{escape(name)}</td>" in html
+    assert f"<code>{escape(command)}</code>" in html
 
 
 def test_the_map_stands_there_only_with_votes(inputs: ReportInputs, votes: object, tmp_path: Path) -> None:
-    heading, planted = "Where the difference was read", "Yellow: the region where the simulation"
-    assert heading not in render(inputs, tmp_path)
+    assert MAP not in render(inputs, tmp_path)
     without = render(replace(inputs, votes=votes), tmp_path)
-    assert heading in without
-    assert planted not in without
+    assert MAP in without
+    assert PLANTED not in without
     outline = render(replace(inputs, votes=votes, planted=votes), tmp_path)
-    assert planted in outline
-    assert pictures(outline)[-1][1] != pictures(without)[-1][1]
+    assert PLANTED in outline
+    assert picture(outline, "Map of") != picture(without, "Map of")
 
 
 @pytest.mark.filterwarnings("ignore:empty mask")  # nilearn says so, and draws the template
@@ -179,12 +288,39 @@ def test_a_map_of_nothing_is_still_a_map(
     inputs: ReportInputs, votes: nib.Nifti1Image, tmp_path: Path
 ) -> None:
     nothing = nib.Nifti1Image(np.zeros(votes.shape, np.float32), votes.affine)
-    assert "Where the difference was read" in render(replace(inputs, votes=nothing), tmp_path)
+    assert MAP in render(replace(inputs, votes=nothing), tmp_path)
 
 
-def test_unknown_ages_and_sexes_do_no_harm(inputs: ReportInputs, tmp_path: Path) -> None:
-    table = inputs.cache.table.assign(age=np.nan, sex="n/a", fd_mean=np.nan)
-    assert "site-A" in render(replace(inputs, cache=replace(inputs.cache, table=table)), tmp_path)
+@pytest.mark.parametrize("sex", ["n/a", np.nan, None])
+def test_unknown_ages_and_sexes_are_told_as_unknown(sex: object) -> None:
+    table = made_results().table.assign(age=np.nan, sex=sex, fd_mean=np.nan)
+    rows = cohort_rows(table)
+    assert len(rows) == 4
+    for row in rows:
+        assert (row["age"], row["female"], row["fd"]) == ("unknown",) * 3
+    assert cohort_in_words(table) == "20 patients and 20 controls from 2 sites."
+
+
+def test_a_cohort_of_which_nothing_is_known_is_reported(tmp_path: Path) -> None:
+    """One site, no age, no sex, no motion; and no model but ours: found anew."""
+    made = made_results(sites=["A"], across=False)
+    table = made.table.assign(age=np.nan, sex="n/a", fd_mean=np.nan)
+    made = replace(made, table=table, models=made.models[:1])
+    found = write_report(ReportInputs(results=made), tmp_path / "report.html")
+    assert found.verdict.comparisons == ()
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "It was not compared with models of confounds alone" in html
+    assert "was not tested: none is known" in html
+    assert "Whether results differ by medication was not tested" in html
+    assert ACROSS not in html
+
+
+def test_without_sets_there_is_no_word_of_coverage(
+    inputs: ReportInputs, findings: Findings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "Sets held the true label" in render(inputs, tmp_path)
+    monkeypatch.setattr("neuro.report.page.find", lambda _: replace(findings, coverage=None))
+    assert "Sets held the true label" not in render(inputs, tmp_path)
 
 
 def test_a_failed_write_leaves_the_earlier_report(
@@ -200,45 +336,12 @@ def test_a_failed_write_leaves_the_earlier_report(
     with pytest.raises(OSError, match="disk full"):
         write_report(inputs, path)
     assert path.read_text() == "an earlier one"
+    assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (0.501, 0.9, "above chance"),
-        (0.5, 0.9, "not told from chance"),
-        (0.3, 0.5, "not told from chance"),
-        (0.1, 0.499, "below chance"),
-    ],
-)
-def test_the_verdict_says_what_the_interval_allows(
-    cache: Cache, study: StudyConfig, low: float, high: float, words: str
-) -> None:
-    found = verdict(make(cache, study, [outcome(TRANSFORMER, 0.45, low, high), FIGURES[3]]))
-    assert found == [
-        f"The brain Transformer tells patients from controls with AUC 0.450 [{low:.3f}, {high:.3f}]: {words}."
-    ]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (0.9, 0.95, "Its interval lies above that of the best of the others (frozen picture features)."),
-        (0.1, 0.2, "Its interval lies below that of the best of the others (frozen picture features)."),
-        (
-            0.6,
-            0.9,
-            "Its interval overlaps that of the best of the others (frozen picture features):"
-            " no difference is shown.",
-        ),
-    ],
-)
-def test_the_verdict_compares_with_the_best_of_the_others(
-    cache: Cache, study: StudyConfig, low: float, high: float, words: str
-) -> None:
-    found = verdict(make(cache, study, [outcome(TRANSFORMER, 0.6, low, high), *FIGURES[1:]]))
-    assert found[1:] == [
-        "Frozen picture features: AUC 0.711 [0.522, 0.833], above chance.",
-        "Connectivity + SVM: AUC 0.411 [0.322, 0.533], not told from chance.",
-        words,
-    ]
+def test_what_is_found_is_the_same_twice(results: Results, findings: Findings) -> None:
+    again: Callable[[Results], Findings] = find
+    found = again(results)
+    assert found.first_screen == findings.first_screen
+    assert found.verdict.words == findings.verdict.words
+    pd.testing.assert_frame_equal(found.groups, findings.groups)

@@ -10,8 +10,11 @@ import torch
 
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
+from neuro.protocol.contenders import CONNECTIVITY, MAJORITY, SLICES, TRANSFORMER, contenders
+from neuro.protocol.plan import draw_plan
+from neuro.protocol.roster import Roster
 from neuro.slices import slice_features, slice_logistic
-from neuro.study import SLICES, TRANSFORMER, StudyConfig, contenders
+from neuro.study import StudyConfig
 from neuro.tokens import SliceSpec, slice_pictures
 from vision.backbones import Backbone, load_backbone
 
@@ -142,15 +145,11 @@ def test_the_very_instance_of_the_picture_search_looks_on(
         seen.append(backbone)
         return slice_features(replace(run, series_TV=np.asarray(run.series_TV[:4])), backbone)
 
-    monkeypatch.setattr("neuro.study.slice_features", first_frames)
-    found = contenders(cache, replace(study, slice_backbone="embedded:lite"))
-    assert [c.name for c in found] == [
-        TRANSFORMER,
-        SLICES,
-        "connectivity + SVM",
-        "connectivity + ComBat + SVM",
-        "majority",
-    ]
+    monkeypatch.setattr("neuro.protocol.contenders.slice_features", first_frames)
+    plan = draw_plan(Roster.of(cache), study.plan)
+    found = contenders(cache, replace(study, slice_backbone="embedded:lite"), plan)
+    confounds = ["age + sex", "head motion", "site"]
+    assert [c.name for c in found] == [TRANSFORMER, SLICES, CONNECTIVITY, *confounds, MAJORITY]
     assert found[1].X.shape == (12, 2 * COUNT * 1280)
     assert np.isfinite(found[1].X).all()
     assert len(seen) == 12

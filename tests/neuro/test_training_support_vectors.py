@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from neuro.vote_map import run_votes
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from neuro.classify import ParkinsonClassifier
-from neuro.model import BrainTransformer, ModelConfig, run_logit
+from neuro.model import BrainTransformer, ModelConfig, run_logit, run_votes
 from neuro.model.run_reading import run_batches
 from neuro.tokens import ParcelSpec, RunTokens, parcel_tokens_of_array
 from neuro.training.augment import AugmentConfig
@@ -179,7 +178,7 @@ def test_a_classifier_with_it_is_saved_and_cross_validated(tmp_path: Path) -> No
     np.testing.assert_allclose(classifier.predict_proba(runs)[:, 1], 1 / (1 + np.exp(-margins)))
     assert (classifier.predict(runs) == labels).all()
     for run, margin in zip(runs, margins, strict=True):
-        votes = run_votes(classifier, run)
+        votes = run_votes(classifier.model_, run)
         assert votes.sum() + classifier.model_.readout.bias.item() == pytest.approx(margin, abs=1e-4)
     loaded = ParkinsonClassifier.load(classifier.save(tmp_path / "saved"), "cpu")
     np.testing.assert_array_equal(loaded.decision_function(runs), margins)

@@ -20,6 +20,7 @@ from neuro.tokens import (
     cubes,
     parcel_tokens_of_array,
 )
+from neuro.tokens.parcels import Profile
 from neuro.training.config import OptimizerConfig, TrainingConfig
 from vision.backbones import load_backbone
 
@@ -76,7 +77,7 @@ def stirred(run: RunTokens, **options: object) -> BrainTransformer:
     return model
 
 
-def parcel_run(profile: bool, regions: int = 5) -> RunTokens:
+def parcel_run(profile: Profile, regions: int = 5) -> RunTokens:
     series = np.random.default_rng(3).normal(size=(24, regions)) * np.arange(1, regions + 1)
     return parcel_tokens_of_array(series, ParcelSpec(atlas="array", frames=8, profile=profile))
 

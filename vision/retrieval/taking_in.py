@@ -1,4 +1,4 @@
-"""Vectors made elsewhere into an index, each with a picture to show: `data.exchange.embeddings` is the format.
+"""Vectors made elsewhere into an index, each with a picture to show (`data.exchange.embeddings`).
 
 They lie in the space of a model's text half, so that words find them; that model's own pictures are not
 comparable with them, and the index's fingerprint says so (`CollectionModel.origin`).
@@ -62,7 +62,7 @@ def take_in(address: str | Path, folder: str | Path, embedder: Embedder | None =
 
 
 def _model(found: Embeddings, embedder: Embedder, folder: str | Path) -> CollectionModel:
-    """The model as the index is to remember it; words must be read as they were when the vectors were made."""
+    """The model as the index is to remember it; words must be read as when the vectors were made."""
     if embedder.fingerprint != found.fingerprint or embedder.output_dim != found.vectors_NE.shape[1]:
         raise FingerprintMismatchError(
             "model",
