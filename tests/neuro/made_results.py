@@ -1,4 +1,4 @@
-"""Results of an evaluation that never took place: made-up predictions, a cohort, and a figure for everything."""
+"""Results of an evaluation that never took place: made-up predictions, a cohort, figures for all."""
 
 from __future__ import annotations
 

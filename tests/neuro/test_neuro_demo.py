@@ -26,7 +26,6 @@ from neuro.study import StudyConfig
 from neuro.tokens import ParcelSpec
 from neuro.training.config import TrainingConfig
 
-
 NAMES = ["brain Transformer", "connectivity + SVM", "age + sex", "head motion", "site", "majority"]
 FILES = {
     *("cohort.csv", "model_card.md", "predictions.csv", "report.html", "results.json", "splits.json"),

@@ -136,7 +136,9 @@ def test_it_is_evaluated_and_reported_without_voxels(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "votes.nii.gz").write_bytes(b"of an earlier evaluation")
-    done = conduct(published, replace(study, tangent=True), tmp_path / "out")
+    done = conduct(
+        published, replace(study, tangent=True, plan=replace(study.plan, folds=3)), tmp_path / "out"
+    )
     _, aal, ho, tangent, _ = done.evaluation.outcomes
     assert aal.auc.estimate > 0.9  # planted
     assert tangent.auc.estimate > 0.9
@@ -170,7 +172,19 @@ def test_it_is_evaluated_and_reported_without_voxels(
 def test_the_recipe_of_places_is_evaluated_and_told_in_the_report(
     published: Cache, tmp_path: Path, run_command: Any
 ) -> None:
-    folds = ("--folds", 2, "--repeats", 1, "--inner", 2, "--no-tangent", "--set", f"tokens.frames={T}", "--device", "cpu")
+    folds = (
+        "--folds",
+        3,
+        "--repeats",
+        1,
+        "--inner",
+        2,
+        "--no-tangent",
+        "--set",
+        f"tokens.frames={T}",
+        "--device",
+        "cpu",
+    )
     out = tmp_path / "out"
     preset = ("--preset", "places", "--atlas", "AAL")
     done = run_command(main, "neuro", "evaluate", published.root, "--out", out, *preset, *folds)

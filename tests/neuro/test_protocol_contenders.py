@@ -81,9 +81,7 @@ def test_a_cohort_of_voxels_gets_these(cache: Cache, study: StudyConfig) -> None
     assert not any(hasattr(one.estimator, "classes_") for one in found.values())
 
 
-def test_settings_to_choose_among_are_the_transformers(
-    cache: Cache, study: StudyConfig, quick: None
-) -> None:
+def test_settings_to_choose_among_are_the_transformers(cache: Cache, study: StudyConfig, quick: None) -> None:
     grid = ({"seed": 0}, {"seed": 1})
     found = named(cache, replace(study, grid=grid))
     assert {name: tuple(one.grid) for name, one in found.items() if len(one.grid) > 1} == {TRANSFORMER: grid}
@@ -258,8 +256,8 @@ def test_a_label_that_age_tells_is_found_and_motion_that_tells_nothing_is_not() 
 
 
 def test_at_a_site_that_it_does_not_know_the_site_says_nothing() -> None:
-    table = KNOWN.assign(label=np.where(np.arange(PEOPLE) % 10 < 7, KNOWN["site"] == "A", KNOWN["site"] == "B"))
-    table["label"] = table["label"].astype(int)
+    label = (KNOWN["site"] == "A") == (np.arange(PEOPLE) % 10 < 7)
+    table = KNOWN.assign(label=label.astype(int))
     found = outcomes_of(table)["site"]
     assert found.auc.estimate > 0.6
     assert found.figures_across["auc"].estimate == 0.5

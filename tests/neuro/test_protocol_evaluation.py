@@ -1,4 +1,4 @@
-"""Evaluation: nobody is tested by who saw them, everything is learned inside the fold, all get the same folds."""
+"""Evaluation: nobody is tested by who saw them, all is learned inside the fold, and folds are the same."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Log = list[tuple[str, list[float]]]
 
 
 class Recorder(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Knows the rows it was fitted on, and answers with the row it is shown: column `column`, times `sign`."""
+    """Knows the rows it was fitted on; answers with the row it is shown: column `column`, times `sign`."""
 
     log: Log = []  # noqa: RUF012 (clones share it on purpose)
 

@@ -249,9 +249,8 @@ def test_a_person_of_two_participant_ids_is_counted_once(inputs: ReportInputs, t
     assert "19 patients and 20 controls from 2 sites." in html
     site = table.loc[first, "site"]
     row = next(row for row in cohort_rows(table) if (row["site"], row["group"]) == (site, "patients"))
-    assert (row["people"], row["runs"]) == (int((table["site"] == site)[table["label"] == 1].sum()) - 1,) + (
-        int((table["site"] == site)[table["label"] == 1].sum()),
-    )
+    runs = int(((table["site"] == site) & (table["label"] == 1)).sum())
+    assert (row["people"], row["runs"]) == (runs - 1, runs)
 
 
 def test_what_was_left_out_is_listed(inputs: ReportInputs, tmp_path: Path) -> None:
