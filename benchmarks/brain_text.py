@@ -127,7 +127,7 @@ def main() -> None:
     """Run all seeds and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="cohorts with the effect")
-    parser.add_argument("--null-seeds", type=int, nargs="+", default=[4, 5], help="cohorts without it")
+    parser.add_argument("--null-seeds", type=int, nargs="+", default=[4], help="cohorts without it")
     parser.add_argument("--cohorts", type=Path, help="where prepared cohorts are kept; thrown away otherwise")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:

@@ -37,13 +37,14 @@ def slow_twin(
     return total
 
 
-@pytest.mark.parametrize("loud", [1.0, 6.0])
+@pytest.mark.parametrize("loud", [0.1, 1.0])
 def test_it_is_the_fisher_information_of_the_definition(loud: float) -> None:
-    runs = [toy_run(number, loud) for number in range(3)]
+    runs = [toy_run(number, 1.0) for number in range(3)]
     model = toy_model(runs[0])
+    generator = torch.Generator().manual_seed(5)
     with torch.no_grad():  # a fresh readout says 0 of everything
         for p in model.readout.parameters():
-            p.normal_(std=loud)
+            p.copy_(loud * torch.randn(p.shape, generator=generator))
     found = importance_of(model, runs)
     assert found.runs == 3
     for name, wanted in slow_twin(model, runs, [run.clip_starts() for run in runs]).items():
