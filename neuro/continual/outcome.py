@@ -63,7 +63,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "strategy": outcome.chosen,
         "reasons": decision.reasons,
         "not_ruled_out": decision.open,
-        "margins": asdict(outcome.margins),
+        "margins": finite(asdict(outcome.margins)),
         "tested_on_old_people": "the parent itself" if outcome.of_the_parent else "its recipe, in folds",
         "folds": outcome.folds,
         "people": people_of(outcome.matrix),
@@ -95,4 +95,9 @@ def people_of(matrix: Matrix) -> dict[str, int]:
 
 def plain(found: Interval) -> dict[str, float | None]:
     """An interval without NaN, which JSON has not."""
-    return {name: None if math.isnan(value) else value for name, value in asdict(found).items()}
+    return finite(asdict(found))
+
+
+def finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers for JSON, which knows neither NaN nor infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}

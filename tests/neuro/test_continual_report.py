@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from neuro.continual.matrix import Panel, matrix_of
 from neuro.continual.outcome import Outcome, as_json
 from neuro.continual.report import markdown
 
+MARGINS = Margins()
 FACTS = {
     "parent": {"digest": "aaaa"},
     "added": {"digest": "bbbb", "runs": 8, "recipe": "6p"},
@@ -21,7 +23,7 @@ FACTS = {
 }
 
 
-def outcome(rng: np.random.Generator, fall: float = 0.0) -> Outcome:
+def outcome(rng: np.random.Generator, fall: float = 0.0, margins: Margins = MARGINS) -> Outcome:
     """Two old sites, one of patients alone, and two new ones."""
     sites = np.repeat(["old", "sick | only", "new", "newer"], 8).astype(object)
     labels = np.where(sites == "sick | only", 1, np.arange(32) % 2).astype(np.int64)
@@ -41,7 +43,7 @@ def outcome(rng: np.random.Generator, fall: float = 0.0) -> Outcome:
         left_out={"ewc": "the importance of the old weights"},
         of_the_parent=False,
         folds=4,
-        margins=Margins(),
+        margins=margins,
         facts=FACTS,
     )
 
@@ -65,6 +67,15 @@ def test_what_cannot_be_said_is_null_in_json(rng: np.random.Generator) -> None:
     assert found["strategies"]["naive"]["auc"]["before"]["sick | only"]["estimate"] is None
     assert found["strategies"]["naive"]["auc_change"]["old"]["estimate"] == -1
     assert "sick | only: nobody to compare, so that its AUC says nothing" in found["not_ruled_out"]
+
+
+def test_a_margin_may_be_without_end(rng: np.random.Generator) -> None:
+    free = outcome(rng, fall=0.5, margins=Margins(auc=0.99, log_loss=math.inf))
+    assert json.loads(json.dumps(as_json(free), allow_nan=False))["margins"] == {
+        "auc": 0.99,
+        "log_loss": None,
+    }
+    assert "log loss rise by inf" in markdown(free)
 
 
 def test_the_figure_has_a_mark_for_each_site_and_strategy(rng: np.random.Generator, tmp_path: Path) -> None:
