@@ -181,6 +181,15 @@ def seen_scans(facts: Mapping[str, Any], cache: Cache) -> list[str]:
     return [run for run, scan in scans(cache).items() if (run, tuple(scan)) in known]
 
 
+def runs_seen_by(folder: str | Path, cache: Cache) -> list[str]:
+    """Runs of a cohort that a trained run knows the labels of; none where the folder is no trained run."""
+    try:
+        facts = json.loads((Path(folder) / RUN).read_text(encoding="utf-8"))
+        return seen_scans(facts, cache)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []  # what is wrong with the folder is told where it is loaded
+
+
 def assert_unseen(folder: str | Path, cache: Cache) -> None:
     """Raise where an encoder to begin with has seen the labels of people of a cohort that it is tested on.
 
@@ -189,12 +198,7 @@ def assert_unseen(folder: str | Path, cache: Cache) -> None:
     Raises:
         LeakError: `neuro train` made it, on runs of this cohort.
     """
-    path = Path(folder) / RUN
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        seen = seen_scans(facts, cache)
-    except (OSError, ValueError, AttributeError, TypeError):
-        return  # what is wrong with the folder is told where it is loaded
+    seen = runs_seen_by(folder, cache)
     if seen:
         raise LeakError(
             "encoder to begin with",

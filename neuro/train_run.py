@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from neuro.calibration.saved import write_calibration, write_novelty
 from neuro.calibration.scan_embedding import embeddings_of
 from neuro.classify import ParkinsonClassifier
 from neuro.continual.importance import importance_of, save_importance
-from neuro.run_folder import RUN, save_run, seen_scans
+from neuro.run_folder import runs_seen_by, save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people, tokens_for
 from neuro.tokens import RunTokens, spec_as_dict
 from neuro.training.keeping import Keep
@@ -155,10 +154,7 @@ def _require_calibratable(cache: Cache, config: StudyConfig) -> None:
         raise ParameterError("people of each label, to calibrate", must_be="at least 2", got=found, do=do)
     if config.init_from is None:
         return
-    try:
-        seen = seen_scans(json.loads((Path(config.init_from) / RUN).read_text(encoding="utf-8")), cache)
-    except (OSError, ValueError, AttributeError, TypeError):
-        return  # what is wrong with the folder is told where it is loaded
+    seen = runs_seen_by(config.init_from, cache)
     if seen:
         raise LeakError(
             "encoder to begin with",

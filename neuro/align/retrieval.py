@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.interval import Interval
+from data.interval import Interval, percentile_interval
 from neuro.align.bank import WRONG
-from neuro.protocol.intervals import auc_of_deals, in_order, percentile_interval
+from neuro.protocol.intervals import auc_of_deals, in_order
 from neuro.protocol.resampling import People, drawn, people_of
 
 DEPTH = 5

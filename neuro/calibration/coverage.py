@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-from data.interval import Interval
+from data.interval import Interval, wilson
 from neuro.protocol.predictions import Predictions
 
 
@@ -88,15 +88,6 @@ def coverage_of(sets: NDArray[np.bool_], predictions: Predictions, asked: float)
         right_of_one=float(held_DN[single_DN].mean()) if single_DN.any() else None,
         people=int(found["all"][1]),
     )
-
-
-def wilson(share: float, count: float) -> Interval:
-    """A share of so many people, with Wilson's 95 % interval (Wilson 1927), which holds at 0 and 1 too."""
-    z = 1.959963984540054
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    low, high = min(max(0.0, middle - half), share), max(min(1.0, middle + half), share)
-    return Interval(estimate=float(share), low=float(low), high=float(high))
 
 
 def _rows(labels: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:

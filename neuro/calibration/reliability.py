@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-from data.interval import Interval
+from data.interval import Interval, wilson
 from neuro.calibration.bin_errors import BinSums, bin_sums, equal_count, equal_width
-from neuro.calibration.coverage import wilson
 from neuro.calibration.slope import slopes
 from neuro.protocol.predictions import Predictions
 

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-from data.interval import Interval
+from data.interval import NOTHING, Interval, percentile_interval
+from neuro.protocol.resampling import drawn_within
 
 CHANCE = 0.5
 Floats = NDArray[np.float64]
@@ -65,12 +66,9 @@ class Panel:
         first_G = np.unique(self.person_numbers, return_index=True)[1]
         strata_G = np.array([f"{self.labels[row]} {self.sites[row]}" for row in first_G])
         rng = np.random.default_rng(self.seed)
-        drawn = np.ones((self.resamples + 1, len(first_G)))
-        for stratum in np.unique(strata_G):
-            members = np.flatnonzero(strata_G == stratum)
-            chances = np.full(len(members), 1 / len(members))
-            drawn[1:, members] = rng.multinomial(len(members), chances, size=self.resamples)
-        return drawn
+        strata = [np.flatnonzero(strata_G == stratum) for stratum in np.unique(strata_G)]
+        drawn = drawn_within(strata, len(first_G), self.resamples, rng)
+        return np.vstack([np.ones(len(first_G)), drawn])
 
     def rows(self, site: str) -> NDArray[np.intp]:
         """The runs of a site."""
@@ -144,11 +142,9 @@ def matrix_of(panel: Panel, logits_IN: Floats) -> Matrix:
 
 def interval(values_B: Floats) -> Interval:
     """The first value, and the percentiles of the others; NaN where nothing can be said."""
-    drawn = values_B[1:][np.isfinite(values_B[1:])]
-    if not np.isfinite(values_B[0]) or not len(drawn):
-        return Interval(estimate=float("nan"), low=float("nan"), high=float("nan"))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Interval(estimate=float(values_B[0]), low=float(low), high=float(high))
+    if not (np.isfinite(values_B[0]) and np.isfinite(values_B[1:]).any()):
+        return NOTHING
+    return percentile_interval(float(values_B[0]), values_B[1:])
 
 
 def _change(values_BIJ: Floats, site: int, since: int) -> Floats:

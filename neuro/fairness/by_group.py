@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from data.errors import ParameterError
-from data.interval import Interval
+from data.interval import Interval, percentile_interval
 from neuro.fairness.cells import METRICS, Cells, Floats, cells_of, drawn_people, figures
-from neuro.fairness.edges import collapsed, formula, percentile
+from neuro.fairness.edges import collapsed, formula
 from neuro.fairness.groups import aligned
 from neuro.protocol.predictions import Predictions
 
@@ -118,7 +118,7 @@ def group_intervals(cells: Cells, group: int, drawn_RC: Floats) -> dict[str, Int
     there, drawn = (figures(cells, weights_RC * cells.of_group(group)) for weights_RC in (1.0, drawn_RC))
     found = {}
     for metric in METRICS:
-        interval = percentile(float(there[metric][0]), drawn[metric])
+        interval = percentile_interval(float(there[metric][0]), drawn[metric])
         flat = collapsed(interval)
         found[metric] = formula(cells, group, metric, interval.estimate) if flat else interval
     return found

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuro.protocol.predictions import Predictions
+from neuro.protocol.resampling import drawn_within
 
 Floats = NDArray[np.float64]
 METRICS = ("auc", "balanced_accuracy", "sensitivity", "specificity")
@@ -120,12 +121,9 @@ def figures(cells: Cells, weights_RC: Floats) -> dict[str, Floats]:
 
 def drawn_people(cells: Cells, resamples: int, rng: np.random.Generator) -> Floats:
     """How often each cell stands in each bootstrap sample (R, C): people drawn within their label."""
-    drawn_RG = np.zeros((resamples, int(cells.person_C.max()) + 1))
-    for side_C in (cells.patient_C, ~cells.patient_C):
-        side = np.unique(cells.person_C[side_C])
-        if len(side):
-            drawn_RG[:, side] = rng.multinomial(len(side), np.full(len(side), 1 / len(side)), size=resamples)
-    return drawn_RG[:, cells.person_C]
+    sides = [np.unique(cells.person_C[side_C]) for side_C in (cells.patient_C, ~cells.patient_C)]
+    people = int(cells.person_C.max()) + 1
+    return drawn_within(sides, people, resamples, rng)[:, cells.person_C]
 
 
 def _ratio(part_R: Floats, whole_R: Floats) -> Floats:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.interval import Interval
+from data.interval import NOTHING, Interval, percentile_interval
 from data.quality.group_differences import holm
 from neuro.fairness.by_group import FEWEST, NEEDS, names_in_order
 from neuro.fairness.cells import METRICS, Cells, Floats, cells_of, drawn_people, figures
-from neuro.fairness.edges import NOTHING, collapsed, difference_of, formula, percentile
+from neuro.fairness.edges import collapsed, difference_of, formula
 from neuro.fairness.groups import NOT_KNOWN, aligned
 from neuro.protocol.predictions import Predictions
 
@@ -136,9 +136,11 @@ def _difference(cells: Cells, metric: str, pair: tuple[int, int], drawn_RC: Floa
     """Highest less lowest, with both tails of this size."""
     values = [float(figures(cells, cells.of_group(code))[metric][0]) for code in pair]
     drawn = [figures(cells, drawn_RC * cells.of_group(code))[metric] for code in pair]
-    each = [percentile(value, drawn_R, tail=tail) for value, drawn_R in zip(values, drawn, strict=True)]
+    each = [
+        percentile_interval(value, drawn_R, tail=tail) for value, drawn_R in zip(values, drawn, strict=True)
+    ]
     if not any(collapsed(interval) for interval in each):
-        return percentile(values[0] - values[1], drawn[0] - drawn[1], tail=tail)
+        return percentile_interval(values[0] - values[1], drawn[0] - drawn[1], tail=tail)
     z = NormalDist().inv_cdf(1 - tail)
     sure = [
         formula(cells, code, metric, value, z=z) if collapsed(interval) else interval

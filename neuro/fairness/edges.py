@@ -9,23 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data.interval import Interval
+from data.interval import Z_95, Interval, wilson
 from data.quality.group_differences import stratified_auc
 from neuro.fairness.cells import Cells, figures
 
-NORMAL_95 = 1.959964
 FLAT = 1e-9  # a bootstrap interval narrower than this has collapsed
-NOTHING = Interval(estimate=math.nan, low=math.nan, high=math.nan)
-
-
-def percentile(estimate: float, drawn_R: NDArray[np.float64], *, tail: float = 0.025) -> Interval:
-    """Percentile bootstrap interval, resamples that say nothing left out; NaN where all do."""
-    if math.isnan(estimate) or not np.isfinite(drawn_R).any():
-        return NOTHING
-    low, high = np.nanpercentile(drawn_R, [100 * tail, 100 * (1 - tail)])
-    return Interval(estimate=estimate, low=float(low), high=float(high))
 
 
 def collapsed(interval: Interval) -> bool:
@@ -33,16 +22,7 @@ def collapsed(interval: Interval) -> bool:
     return interval.high - interval.low < FLAT
 
 
-def wilson(share: float, people: int, *, z: float = NORMAL_95) -> Interval:
-    """Wilson's score interval (1927) of a share of people."""
-    if not people:
-        return NOTHING
-    middle = (share + z**2 / (2 * people)) / (1 + z**2 / people)
-    half = z / (1 + z**2 / people) * math.sqrt(share * (1 - share) / people + z**2 / (4 * people**2))
-    return Interval(estimate=share, low=max(0.0, middle - half), high=min(1.0, middle + half))
-
-
-def perfect_auc(auc: float, patients: int, controls: int, *, z: float = NORMAL_95) -> Interval:
+def perfect_auc(auc: float, patients: int, controls: int, *, z: float = Z_95) -> Interval:
     """Newcombe's interval (2006) of an AUC of 0 or 1; anything of an AUC of one patient or one control."""
     if min(patients, controls) < 2:
         return Interval(estimate=auc, low=0.0, high=1.0)
@@ -67,7 +47,7 @@ def difference_of(higher: Interval, lower: Interval) -> Interval:
     return Interval(estimate=estimate, low=max(-1.0, estimate - below), high=min(1.0, estimate + above))
 
 
-def formula(cells: Cells, group: int, metric: str, estimate: float, *, z: float = NORMAL_95) -> Interval:
+def formula(cells: Cells, group: int, metric: str, estimate: float, *, z: float = Z_95) -> Interval:
     """The interval of a group's figure without a bootstrap: `metric` is one of those of `figures`."""
     patients, controls = (cells.people(group, patients=label) for label in (True, False))
     if metric == "auc":

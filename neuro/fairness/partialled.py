@@ -24,9 +24,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from data.interval import Interval
+from data.interval import Interval, percentile_interval
 from neuro.fairness import firth
-from neuro.fairness.edges import collapsed, percentile, perfect_auc
+from neuro.fairness.edges import collapsed, perfect_auc
 from neuro.fairness.person_rows import COVARIATES, Floats, PersonRows, design, person_rows
 from neuro.fairness.relations import Relation, relations
 from neuro.protocol.predictions import Predictions
@@ -212,7 +212,7 @@ def _auc_interval(people: PersonRows, X_GC: Floats, resamples: int, seed: int) -
         rest_G = score_G - X_GC @ slopes_C
         rest_G[np.abs(rest_G) <= NOTHING_LEFT * np.abs(score_G).max()] = 0.0
         drawn_R[resample] = pair_auc(people, rest_G[None, :], weight_G)[0]
-    interval = percentile(estimate, drawn_R)
+    interval = percentile_interval(estimate, drawn_R)
     if collapsed(interval) and estimate in (0.0, 1.0):
         return perfect_auc(estimate, len(sides[1]), len(sides[0]))
     return interval

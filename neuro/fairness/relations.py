@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from data.interval import Interval
+from data.interval import Interval, percentile_interval
 from data.quality.group_differences import stratified_auc
-from neuro.fairness.edges import percentile
 from neuro.fairness.person_rows import Floats, PersonRows, terms_of
 
 
@@ -61,7 +60,7 @@ def spearman(x_G: Floats, y_G: Floats, resamples: int, rng: np.random.Generator)
     """Spearman's rank correlation and its percentile interval over people; 0 of a score that never varies."""
     rows_RG = rng.integers(0, len(x_G), (resamples, len(x_G)))
     estimate = float(np.nan_to_num(_rank_correlation(x_G[None, :], y_G[None, :])[0]))
-    return percentile(estimate, _rank_correlation(x_G[rows_RG], y_G[rows_RG]))
+    return percentile_interval(estimate, _rank_correlation(x_G[rows_RG], y_G[rows_RG]))
 
 
 def _rank_correlation(x_RG: Floats, y_RG: Floats) -> Floats:

@@ -15,10 +15,9 @@ from itertools import islice
 import numpy as np
 
 from data.errors import ParameterError
-from data.interval import Interval
+from data.interval import Z_95, Interval
 from neuro.protocol.delong import influences, variance_of_one_deal
 from neuro.protocol.differences import training_factor
-from neuro.protocol.intervals import Z95
 from neuro.protocol.metrics import metric_intervals, metric_value
 from neuro.protocol.permutation import permuted_labels
 from neuro.protocol.predictions import Predictions
@@ -70,7 +69,7 @@ def auc_with_training(predictions: Predictions, *, resamples: int = 2000, seed: 
     """AUC with a 95 % interval that counts training, never narrower than the bootstrap's."""
     _, influence_DP = influences(predictions)
     label_P = people_of(predictions.people, predictions.labels).label_P
-    reach = Z95 * np.sqrt(variance_of_one_deal(influence_DP, label_P) * training_factor(predictions.deals))
+    reach = Z_95 * np.sqrt(variance_of_one_deal(influence_DP, label_P) * training_factor(predictions.deals))
     given = metric_intervals(predictions, names=["auc"], resamples=resamples, seed=seed)["auc"]
     return Interval(
         estimate=given.estimate,

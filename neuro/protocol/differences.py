@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-from data.interval import Interval
+from data.interval import Z_95, Interval, percentile_interval
 from neuro.protocol.corrected import CorrectedT, corrected_t, share_tested
 from neuro.protocol.delong import influences, over_deals, variance, variance_of_one_deal
-from neuro.protocol.intervals import Z95, auc_of_deals, in_order, mean_of_deals, percentile_interval, sides
+from neuro.protocol.intervals import auc_of_deals, in_order, mean_of_deals, sides
 from neuro.protocol.metrics import fold_values
 from neuro.protocol.predictions import Predictions
 from neuro.protocol.resampling import Floats, drawn, people_of
@@ -184,7 +184,7 @@ def _corrected(first: Predictions, second: Predictions) -> CorrectedT | None:
 
 
 def _interval(estimate: float, found: float) -> Interval:
-    reach = Z95 * np.sqrt(found)
+    reach = Z_95 * np.sqrt(found)
     return Interval(
         estimate=estimate, low=float(max(-1.0, estimate - reach)), high=float(min(1.0, estimate + reach))
     )

@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-from data.interval import Interval
+from data.interval import Interval, percentile_interval
 from neuro.protocol.resampling import Floats, Ints, drawn, people_of
-
-Z95 = 1.959963984540054  # two-sided, of the normal distribution
 
 
 def fold_auc(
@@ -93,12 +91,3 @@ def mean_of_deals(values_RD: Floats) -> Floats:
     total_R = np.where(known_RD, values_RD, 0.0).sum(1)
     mean_R: Floats = np.divide(total_R, count_R, out=np.full(len(values_RD), np.nan), where=count_R > 0)
     return mean_R
-
-
-def percentile_interval(estimate: float, values_R: Floats) -> Interval:
-    """An estimate with the middle 95 % of its bootstrap values; those that say nothing (NaN) are left out."""
-    known_R = values_R[np.isfinite(values_R)]
-    if not known_R.size:
-        return Interval(estimate=estimate, low=float("nan"), high=float("nan"))
-    low, high = np.percentile(known_R, [2.5, 97.5])
-    return Interval(estimate=estimate, low=float(low), high=float(high))

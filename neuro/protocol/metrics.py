@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-from data.interval import Interval
-from neuro.protocol.intervals import Z95, auc_of_deals, mean_of_deals, percentile_interval
+from data.interval import Interval, percentile_interval, wilson
+from neuro.protocol.intervals import auc_of_deals, mean_of_deals
 from neuro.protocol.predictions import Predictions
 from neuro.protocol.resampling import Floats, drawn, people_of, tested_people
 
@@ -109,11 +109,7 @@ def _interval(metric: Metric, estimate: float, values_R: Floats, counts: list[in
     found = percentile_interval(estimate, values_R)
     if metric.people is None or found.low != found.high or found.low not in (0.0, 1.0):
         return found
-    count = metric.people(*counts)
-    doubt = Z95**2 / (count + Z95**2)
-    if found.low == 1.0:
-        return Interval(estimate=estimate, low=1 - doubt, high=1.0)
-    return Interval(estimate=estimate, low=0.0, high=doubt)
+    return wilson(found.low, metric.people(*counts))
 
 
 def _auc(predictions: Predictions, weights_RN: Floats) -> Floats:

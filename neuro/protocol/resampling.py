@@ -5,6 +5,7 @@ Letters: D deals, N runs, P people, R resamples.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -62,16 +63,28 @@ def drawn(people: People, folds_DN: Ints, resamples: int, seed: int) -> Floats:
         resamples: R.
         seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
     there_P = tested_people(people, folds_DN)
-    weights_RP = np.zeros((resamples, len(people)))
-    for label in (1, 0):
-        side = np.flatnonzero(there_P & (people.label_P == label))
+    sides = [np.flatnonzero(there_P & (people.label_P == label)) for label in (1, 0)]
+    rng = np.random.default_rng(seed)
+    return drawn_within(sides, len(people), resamples, rng)[:, people.person_N]
+
+
+def drawn_within(
+    sides: Iterable[NDArray[np.intp]], people: int, resamples: int, rng: np.random.Generator
+) -> Floats:
+    """How often each person is drawn (R, P): with replacement within each side, those of no side never.
+
+    Args:
+        sides: numbers of the people of each, apart from each other.
+        people: P.
+        resamples: R.
+        rng: draws one side after the other.
+    """
+    drawn_RP = np.zeros((resamples, people))
+    for side in sides:
         if side.size:
-            weights_RP[:, side] = rng.multinomial(
-                len(side), np.full(len(side), 1 / len(side)), size=resamples
-            )
-    return weights_RP[:, people.person_N]
+            drawn_RP[:, side] = rng.multinomial(side.size, np.full(side.size, 1 / side.size), size=resamples)
+    return drawn_RP
 
 
 def tested_people(people: People, folds_DN: Ints) -> NDArray[np.bool_]:

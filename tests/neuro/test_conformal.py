@@ -14,8 +14,9 @@ from scipy.stats import beta, binomtest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from data.errors import ParameterError
+from data.interval import wilson
 from neuro.calibration.conformal import ConformalSets, enough_people, first_runs, people_needed
-from neuro.calibration.coverage import coverage_of, wilson
+from neuro.calibration.coverage import coverage_of
 from neuro.protocol.predictions import Predictions
 
 NAMES = ("control", "patient")

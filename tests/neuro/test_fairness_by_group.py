@@ -11,10 +11,10 @@ import pytest
 from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
 from sklearn.metrics import recall_score, roc_auc_score
 
+from data.interval import wilson
 from neuro.fairness.by_group import EVERYONE, by_group, group_intervals, metric_frame
 from neuro.fairness.cells import METRICS, cells_of, drawn_people, figures
 from neuro.fairness.differences import largest_differences
-from neuro.fairness.edges import wilson
 from neuro.fairness.figures import differing_in, group_forest
 from neuro.fairness.groups import NOT_KNOWN, groups_of
 from neuro.fairness.notices import warnings

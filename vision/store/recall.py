@@ -5,18 +5,17 @@ Shape legend: N queries, E components.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from data import interval
 from data.errors import ParameterError
 from vision.store.vector_store import Row, Vectors, VectorStore
 
 EQUAL = 1e-6  # cosines this near are the same neighbour's for all that one can tell
-Z_95 = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +85,8 @@ def wilson(shares: Sequence[float], k: int) -> tuple[float, float]:
     if 0 < mean < 1 and len(shares) > 1:
         effect = float(np.var(shares, ddof=1)) * k / (mean * (1 - mean))
         trials /= min(max(effect, 1.0), k)
-    middle = (mean + Z_95**2 / (2 * trials)) / (1 + Z_95**2 / trials)
-    half = Z_95 * math.sqrt(mean * (1 - mean) / trials + Z_95**2 / (4 * trials**2)) / (1 + Z_95**2 / trials)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = interval.wilson(mean, trials)
+    return found.low, found.high
 
 
 def _share(found: Sequence[Row], truth: Sequence[Row]) -> float:
