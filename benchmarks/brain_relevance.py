@@ -32,7 +32,7 @@ from data.caches.cache import Cache, prepare
 from data.cohorts.cohort import Cohort
 from data.parcels.atlases import load_atlas
 from data.simulation.cohort import SimulationSpec, simulate
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.demo import DEMO_EFFECT, DEMO_RECIPE
 from neuro.explain import DEFAULT, METHODS, Options, Relevance, as_image, group_map, out_of_fold
 from neuro.explain.checks import randomised, rank_correlation, rank_correlations, voxel_auc

@@ -37,7 +37,7 @@ from benchmarks.outcome import command, machine, table, write
 from data.caches.cache import Cache
 from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
 from data.splits.folds import assert_no_leak, leave_one_site_out, repeated_subject_folds
-from neuro.baselines import connectivity_svm
+from neuro.baselines.connectivity import connectivity_svm
 
 ANCHOR_DEALS = 10
 

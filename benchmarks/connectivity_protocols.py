@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 
 from data.caches.cache import Cache
 from data.splits.folds import Fold, assert_no_leak, repeated_subject_folds
-from neuro.baselines import connectivity_svm, parcel_connectivity
+from neuro.baselines.connectivity import connectivity_svm, parcel_connectivity
 from neuro.study import labels_and_people
 
 PUBLISHED_TR = {"taowu": 2.0, "neurocon": 3.48}

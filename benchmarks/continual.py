@@ -25,7 +25,7 @@ from benchmarks.connectivity_protocols import PUBLISHED_TR
 from benchmarks.continual_sites import SCENARIOS, SiteSpec, people_of_site
 from benchmarks.outcome import command, machine, table, write
 from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.continual.config import STRATEGIES, Margins, Strategy, UpdateConfig, training_of_update
 from neuro.continual.decision import decide
 from neuro.continual.learning import Learned, gone_on, updated

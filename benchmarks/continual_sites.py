@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuro.classifier.samples import spec_of_array
 from neuro.continual.runs import Runs
-from neuro.samples import spec_of_array
 from neuro.tokens.parcels import parcel_tokens_of_array
 
 REGIONS, FRAMES = 8, 60

@@ -26,9 +26,9 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.outcome import command, machine, table, write
 from benchmarks.plain_folds import auc_of, scores_in_folds
 from data.splits.folds import Fold, leave_one_site_out, repeated_subject_folds
-from neuro.baselines import connectivity_svm
-from neuro.harmonize import Combat, with_sites
+from neuro.baselines.connectivity import connectivity_svm
 from neuro.protocol.contender import Contender
+from neuro.sites.harmonize import Combat, with_sites
 
 SITES = ("taowu", "neurocon")
 AGE_SEX = ("age", "sex")

@@ -33,8 +33,8 @@ from data.caches.cache import Cache
 from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
 from data.splits.folds import Fold, leave_one_site_out, repeated_subject_folds
 from data.splits.nested_splits import NestedFold, nest_by_subject
-from neuro.baselines import connectivity_svm
-from neuro.classify import ParkinsonClassifier
+from neuro.baselines.connectivity import connectivity_svm
+from neuro.classifier import ParkinsonClassifier
 from neuro.model import DEFAULT_BACKBONE, ModelConfig
 from neuro.presets import load_preset
 from neuro.protocol.intervals import fold_auc

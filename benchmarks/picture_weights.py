@@ -27,11 +27,11 @@ from benchmarks.plain_folds import auc_of, person_folds, scores_in_folds
 from data.caches.cache import Cache, prepare
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
-from neuro.classify import ParkinsonClassifier
+from neuro.baselines.slices import slice_features, slice_logistic
+from neuro.classifier import ParkinsonClassifier
 from neuro.demo import DEMO_EFFECT, DEMO_RECIPE
 from neuro.model import DEFAULT_BACKBONE, ModelConfig
 from neuro.protocol.contender import Contender
-from neuro.slices import slice_features, slice_logistic
 from neuro.study import cut_runs, labels_and_people
 from neuro.tokens import TubeletSpec
 from vision.backbones import load_backbone

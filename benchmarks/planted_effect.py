@@ -22,7 +22,7 @@ from benchmarks.plain_folds import auc_of, person_folds, scores_in_folds
 from data.caches.cache import prepare
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
-from neuro.baselines import connectivity_features, connectivity_svm
+from neuro.baselines.connectivity import connectivity_features, connectivity_svm
 from neuro.demo import DEMO_EFFECT, DEMO_RECIPE
 from neuro.protocol.contender import Contender
 from neuro.protocol.contenders import CONNECTIVITY, TRANSFORMER

@@ -34,7 +34,7 @@ from data.cohorts.cohort import Cohort
 from data.interval import Interval
 from data.simulation.cohort import SimulationSpec, simulate
 from data.splits.folds import assert_no_leak, subject_folds
-from neuro.baselines import parcel_connectivity
+from neuro.baselines.connectivity import parcel_connectivity
 from neuro.demo import DEMO_RECIPE
 from neuro.model import ModelConfig, fresh_encoder
 from neuro.pretrain.config import PretrainConfig

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from data.scans.nifti import open_image
+from neuro.classifier.run_folder import assert_unseen
 from neuro.console import progress_bars
 from neuro.explain import as_image, vote_map, write_image
 from neuro.protocol.contender import Contender
@@ -25,7 +26,6 @@ from neuro.report.findings import Findings
 from neuro.report.page import ReportInputs
 from neuro.report.protocol_words import protocol_rows
 from neuro.report.write import write_reports
-from neuro.run_folder import assert_unseen
 from neuro.study import StudyConfig, tokens_for
 from neuro.tokens import spec_as_dict
 

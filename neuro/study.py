@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.model import ModelConfig
 from neuro.protocol.plan import PlanConfig
 from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, TokenSpec, TubeletSpec, cut

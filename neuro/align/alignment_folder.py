@@ -23,7 +23,7 @@ from neuro.align.config import AlignConfig
 from neuro.align.scans import write_scans
 from neuro.align.sentences import DiagnosisWords
 from neuro.align.study import Alignment
-from neuro.run_folder import scans
+from neuro.classifier.run_folder import scans
 
 RESULTS, SENTENCES, SCANS = "results.json", "sentences.tsv", "scans"
 EXPLORATORY = (

@@ -24,9 +24,9 @@ from neuro.align.objective import BrainText
 from neuro.align.retrieval import Collection, Found, by_label, by_own_sentence, holds_between
 from neuro.align.sentences import DiagnosisWords, SentenceConfig
 from neuro.align.zero_shot import class_vectors, zero_shot_predictions
+from neuro.classifier.run_folder import assert_unseen
 from neuro.protocol.metrics import metric_intervals
 from neuro.protocol.predictions import Predictions
-from neuro.run_folder import assert_unseen
 from neuro.study import cut_runs, labels_and_people, tokens_for
 from neuro.tokens import RunTokens, TokenSpec
 from neuro.training.held_out import Who

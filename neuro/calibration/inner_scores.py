@@ -17,7 +17,7 @@ from sklearn.base import clone
 from data.errors import ParameterError
 from data.splits.folds import Fold, assert_no_leak, subject_folds
 from neuro.calibration.calibrators import Floats, checked, fit_calibrator
-from neuro.inner_folds import check_inner_folds
+from neuro.calibration.inner_folds import check_inner_folds
 from neuro.protocol.contender import decided, taken
 
 

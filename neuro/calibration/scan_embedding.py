@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.model import BrainEncoder
 from neuro.model.run_reading import run_batches
 from neuro.pretrain.features import check_runs

@@ -99,7 +99,7 @@ def align(
 def _train(cohort: Any, config: AlignConfig, out: Path) -> None:
     from neuro.align.alignment_folder import write_alignment
     from neuro.align.study import align_cohort
-    from neuro.training_bar import training_bar
+    from neuro.commands.training_bar import training_bar
 
     with training_bar() as listeners:
         found = align_cohort(

@@ -32,9 +32,9 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """Probability of the positive class for one new run. For research, not for diagnosis."""
+    from neuro.classifier.run_folder import load_run
     from neuro.explain import DEFAULT
-    from neuro.predict import predict as predict_run
-    from neuro.run_folder import load_run
+    from neuro.prediction.predict import predict as predict_run
 
     found = predict_run(
         load_run(trained, device),

@@ -94,8 +94,8 @@ def pretrain(
 
 
 def _run(plan: Plan, out: Path, *, resume: bool) -> None:
+    from neuro.commands.training_bar import training_bar
     from neuro.pretrain.run import pretrain as run
-    from neuro.training_bar import training_bar
     from vision.training.ranks import is_first
 
     def on_trial(name: str, done: int, total: int) -> None:

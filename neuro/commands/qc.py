@@ -20,7 +20,7 @@ def qc(
     """Show each run's quality, what is worth a look and why, and motion of patients against controls."""
     from data.caches.cache import Cache
     from data.errors import ParameterError
-    from neuro.quality_report import write_quality_report
+    from neuro.quality.report import write_quality_report
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise ParameterError("--out", must_be="a page ending in .html", got=out, do="try -o qc.html")

@@ -54,8 +54,8 @@ def train(
 
     With several processes: torchrun --nproc-per-node 4 -m neuro train …
     """
-    from neuro.train_run import open_training
-    from neuro.training_bar import training_bar
+    from neuro.classifier.train_run import open_training
+    from neuro.commands.training_bar import training_bar
     from vision.training.ranks import is_first, own_device
 
     chosen = chosen_preset(preset, changes, backbone=backbone, epochs=epochs, init_from=init_from)

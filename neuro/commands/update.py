@@ -11,8 +11,8 @@ from neuro.commands.options import Changes, Device, Epochs, Out, Seed
 from neuro.defaults import EWC_STRENGTH
 
 if TYPE_CHECKING:
+    from neuro.classifier.run_folder import TrainedRun
     from neuro.continual.config import UpdateConfig
-    from neuro.run_folder import TrainedRun
 
 REFUSED = 3  # of the exit codes: neither done nor a mistake in what was asked
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from data.caches.cache import Cache
 from data.errors import FingerprintMismatchError, LeakError, ParameterError
+from neuro.classifier.run_folder import TrainedRun, seen_scans
 from neuro.continual.runs import Runs
-from neuro.predict import TR_TOLERANCE
-from neuro.run_folder import TrainedRun, seen_scans
+from neuro.prediction.predict import TR_TOLERANCE
 from neuro.tokens import ParcelSpec, SliceSpec
 from vision.backbones import load_backbone
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from data.caches.cache import Cache
 from data.writing import whole_folder
-from neuro.classifier_folder import save_classifier
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
+from neuro.classifier.folder import save_classifier
+from neuro.classifier.run_folder import RUN, scans, with_scans
 from neuro.continual.figures import write_figure
 from neuro.continual.importance import Importance, save_importance
 from neuro.continual.outcome import Outcome, as_json
 from neuro.continual.report import FIGURE, markdown
 from neuro.model.encoder_folder import MODEL
-from neuro.run_folder import RUN, scans, with_scans
 
 REPORT, FACTS = "update.md", "update.json"
 # What holds for the parent's scans holds for the update's: they were checked to be alike. All else that a run

@@ -12,7 +12,7 @@ from torch import nn
 
 from data.errors import ParameterError
 from data.splits.folds import label_of_person
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.continual.anchor import Anchor, Anchored, factor
 from neuro.continual.config import OF_IMPORTANCE, OF_OLD_RUNS, Strategy, UpdateConfig
 from neuro.continual.importance import Importance, importance_of

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from data.errors import LeakError, ParameterError
 from data.splits.folds import assert_no_leak, subject_folds
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.continual.config import OF_IMPORTANCE, Strategy, UpdateConfig
 from neuro.continual.importance import importance_of
 from neuro.continual.learning import Learned, afresh, updated

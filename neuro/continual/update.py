@@ -12,6 +12,7 @@ import numpy as np
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from data.writing import require_new_or_empty
+from neuro.classifier.run_folder import TrainedRun, assert_unseen, load_run
 from neuro.continual.config import STRATEGIES, Margins, Strategy, UpdateConfig, as_facts
 from neuro.continual.fitting import require_cut_alike, require_fit, require_new, require_own
 from neuro.continual.folder import Accepted, digest_of_cohort, digest_of_run, write_update
@@ -21,7 +22,6 @@ from neuro.continual.matrix import Matrix, Panel, matrix_of
 from neuro.continual.outcome import Outcome
 from neuro.continual.runs import Runs, runs_of
 from neuro.continual.trials import Said, Trials, checked_trials, nested_trials, run_trials
-from neuro.run_folder import TrainedRun, assert_unseen, load_run
 
 Done = Callable[[str, int], None]  # what has just been done, and how much there is in all
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data.errors import ParameterError
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.floating]

@@ -8,7 +8,7 @@ from pathlib import Path
 from data.errors import ParameterError
 from data.parcels.atlases import Atlas
 from data.writing import write_whole
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.explain.image import known_atlas, write_image
 from neuro.explain.methods import DEFAULT, Options, relevance
 from neuro.explain.regions import table_of

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data.errors import ParameterError
 from data.scans.nifti import same_grid
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.explain.image import Placed
 from neuro.explain.methods import DEFAULT, Options, relevance
 from neuro.explain.relevance import Relevance

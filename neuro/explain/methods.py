@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.errors import ParameterError, UnknownNameError, nearest
 from data.parcels.atlases import Atlas
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.explain.attention_gradient import attention_gradient
 from neuro.explain.integrated_gradients import STEPS, integrated_gradients
 from neuro.explain.occlusion import occluded_places, occluded_regions

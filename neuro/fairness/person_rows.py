@@ -13,10 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.errors import ParameterError
-from neuro.covariates import learn_covariate
 from neuro.fairness.groups import ABSENT, aligned
 from neuro.fairness.person_effects import person_effects
 from neuro.protocol.predictions import Predictions
+from neuro.sites.covariates import learn_covariate
 
 Floats = NDArray[np.float64]
 COVARIATES = {"age": "age", "sex": "sex", "motion": "fd_mean", "site": "site"}

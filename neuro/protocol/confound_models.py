@@ -15,15 +15,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from neuro.covariates import MISSING, learn_covariate
 from neuro.protocol.contender import Contender
+from neuro.sites.covariates import MISSING, learn_covariate
 
 # Name -> columns of a cache's table.
 CONFOUNDS = {"age + sex": ("age", "sex"), "head motion": ("fd_mean",), "site": ("site",)}
 
 
 class CodedCovariates(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Columns of a DataFrame -> design columns, coded as the training rows say (`neuro.covariates`).
+    """Columns of a DataFrame -> design columns, coded as the training rows say (`neuro.sites.covariates`).
 
     A missing value, and a level that training did not know, count as the training average.
 

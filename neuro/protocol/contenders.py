@@ -9,14 +9,19 @@ from numpy.typing import NDArray
 
 from data.caches.cache import Cache
 from data.splits.folds import Indices
-from neuro.baselines import connectivity_features, connectivity_svm, majority, parcel_connectivity
-from neuro.harmonize import after_combat, sites_tell_labels, with_sites
+from neuro.baselines.connectivity import (
+    connectivity_features,
+    connectivity_svm,
+    majority,
+    parcel_connectivity,
+)
+from neuro.baselines.slices import slice_features, slice_logistic
+from neuro.baselines.tangent import network_series, parcel_series, tangent_logistic
 from neuro.model import ModelConfig
 from neuro.protocol.confound_models import confound_contenders
 from neuro.protocol.contender import Contender
 from neuro.protocol.plan import Plan
-from neuro.protocol.tangent import network_series, parcel_series, tangent_logistic
-from neuro.slices import slice_features, slice_logistic
+from neuro.sites.harmonize import after_combat, sites_tell_labels, with_sites
 from neuro.study import StudyConfig, Track, cached_runs, cut_runs, has_voxels, tokens_for, untracked
 from neuro.tokens import ParcelSpec
 from vision.backbones import load_backbone

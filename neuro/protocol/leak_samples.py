@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from data.simulation.signal import Brain, Subject, draw_run, template_brain
-from neuro.baselines import correlations
+from neuro.baselines.connectivity import correlations
 from neuro.protocol.leak_guard import people_of_units
 
 VOXEL_MM, TR = 8, 2.0

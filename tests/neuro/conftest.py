@@ -10,10 +10,10 @@ from data.caches.cache import Cache, prepare
 from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
+from neuro.classifier.run_folder import save_run
 from neuro.model import ModelConfig
 from neuro.protocol.plan import PlanConfig
-from neuro.run_folder import save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import RunTokens
 from neuro.training.config import OptimizerConfig, TrainingConfig

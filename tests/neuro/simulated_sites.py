@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neuro.harmonize import with_sites
+from neuro.sites.harmonize import with_sites
 
 FEATURES = 40
 AGE_SEX = ("age", "sex")

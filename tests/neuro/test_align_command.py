@@ -25,10 +25,10 @@ from neuro.align.aligned_folder import load_aligned, origin_of
 from neuro.align.aligning import run_vectors
 from neuro.align.portrait import portrait
 from neuro.align.study import align_cohort, apply_aligned
+from neuro.classifier.run_folder import assert_unseen
 from neuro.cli import main
 from neuro.commands.align import _config, _words
 from neuro.commands.options import chosen_preset
-from neuro.run_folder import assert_unseen
 from neuro.study import cut_runs
 from vision.backbones import save_backbone
 from vision.backbones.open_clip_build import build_open_clip

@@ -12,7 +12,13 @@ from sklearn.covariance import EmpiricalCovariance
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
-from neuro.baselines import _regions, connectivity_features, connectivity_svm, majority, sphere_series
+from neuro.baselines.connectivity import (
+    _regions,
+    connectivity_features,
+    connectivity_svm,
+    majority,
+    sphere_series,
+)
 
 
 def slow_sphere(run: CachedRun, centre: np.ndarray, radius: float) -> np.ndarray:

@@ -20,7 +20,7 @@ from torch.utils.data import default_collate
 
 from data.errors import BadFileError, HubUnreachableError, ParameterError
 from data.exchange.arrow_layout import DIMENSIONS, MNI_AFFINE, MNI_SHAPE
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.model import ModelConfig
 from neuro.tokens import collate
 from neuro.training.config import TrainingConfig

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_s
 from data.caches.cache import Cache
 from data.errors import BadFileError, ParameterError, UnknownNameError
 from data.splits.splitters import SubjectFolds
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.model import ModelConfig
 from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import ParcelSpec, TubeletSpec

@@ -21,11 +21,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from data.errors import ParameterError
 from data.splits.splitters import SiteOut, SubjectFolds
-from neuro.harmonize import Combat, after_combat, sites_tell_labels, with_sites
 from neuro.protocol.contender import Contender
 from neuro.protocol.evaluation import Outcome, evaluate
 from neuro.protocol.plan import Plan, PlanConfig, draw_plan
 from neuro.protocol.roster import Roster
+from neuro.sites.harmonize import Combat, after_combat, sites_tell_labels, with_sites
 
 from .simulated_sites import AGE_SEX, FEATURES, features_of, simulated
 
@@ -204,7 +204,7 @@ def test_sites_that_tell_the_label_are_refused() -> None:
     ("change", "message"),
     [
         (lambda X: X.drop(columns="site"), "X must be a DataFrame with 'site', got DataFrame"),
-        (lambda X: X.to_numpy(), "got ndarray; make it with neuro.harmonize.with_sites"),
+        (lambda X: X.to_numpy(), "got ndarray; make it with neuro.sites.harmonize.with_sites"),
         (lambda X: X.assign(site=[None, *X["site"][1:]]), "site must be known for every row, got none for 1"),
         (lambda X: X.assign(**{"4": np.nan}), r"NaN or infinite in 1 of 40 \(column 4\)"),
         (lambda X: X.assign(**{"4": np.inf}), "NaN or infinite"),

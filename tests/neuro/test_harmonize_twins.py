@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from neuro.harmonize import Combat
+from neuro.sites.harmonize import Combat
 
 from .simulated_sites import AGE_SEX, features_of, simulated
 

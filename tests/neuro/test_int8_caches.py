@@ -9,7 +9,7 @@ import pytest
 
 from data.caches.cached_run import CachedRun
 from data.caches.precision import encoded
-from neuro.baselines import sphere_series
+from neuro.baselines.connectivity import sphere_series
 from neuro.tokens import TubeletSpec, VolumeSpec, cubes, slice_pictures, untokenize
 
 

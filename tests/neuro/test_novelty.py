@@ -24,7 +24,7 @@ from neuro.calibration.figures import novelty_figure
 from neuro.calibration.novelty import Novelty
 from neuro.calibration.saved import NOVELTY, read_novelty, write_novelty
 from neuro.calibration.scan_embedding import embeddings_of
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.model.run_reading import run_batches
 from neuro.study import StudyConfig, cut_runs
 from neuro.tokens import RunTokens, cut_run

@@ -16,7 +16,7 @@ from data.caches.cache import Cache
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
 from data.exchange.parcel_cohort import ParcelCohort, prepare_parcels
 from data.parcels.series import Parcels
-from neuro.baselines import correlations, parcel_connectivity
+from neuro.baselines.connectivity import correlations, parcel_connectivity
 from neuro.cli import main
 from neuro.conduct import conduct
 from neuro.protocol.contender import Contender

@@ -31,11 +31,11 @@ from neuro.calibration.inner_scores import InnerScores
 from neuro.calibration.novelty import Novelty
 from neuro.calibration.saved import write_calibration, write_novelty
 from neuro.calibration.scan_embedding import embeddings_of
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
+from neuro.classifier.run_folder import TrainedRun, load_run, save_run
 from neuro.cli import main
 from neuro.model import ModelConfig
-from neuro.predict import predict
-from neuro.run_folder import TrainedRun, load_run, save_run
+from neuro.prediction.predict import predict
 from neuro.study import StudyConfig, cut_runs, labels_and_people
 from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, TokenSpec, TubeletSpec, VolumeSpec
 from neuro.training.config import Adaptation, TrainingConfig
@@ -467,7 +467,7 @@ def test_a_folder_appears_whole_or_not_at_all(
     with pytest.raises(UnknownNameError, match=r"method must be one of integrated-gradients, .*got votse"):
         into("new", method="votse")
     with monkeypatch.context() as patch:
-        patch.setattr("neuro.prediction_folder.glass_brain", lambda _: 1 / 0)
+        patch.setattr("neuro.prediction.folder.glass_brain", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             into("new")
     assert list(place.iterdir()) == []
@@ -485,7 +485,7 @@ def test_where_there_can_be_no_map_the_page_says_why(
     def refused(*_: Any, **__: Any) -> None:
         raise ParameterError("readout", must_be="one that votes", got="another")
 
-    monkeypatch.setattr("neuro.prediction_folder.explain_run", refused)
+    monkeypatch.setattr("neuro.prediction.folder.explain_run", refused)
     predict(trained, files.bold, mask=files.mask, confounds=files.confounds, out=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"prediction.html", "prediction.json"}
     page = (tmp_path / "out" / "prediction.html").read_text()

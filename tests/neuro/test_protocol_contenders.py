@@ -12,7 +12,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from data.caches.cache import Cache
-from neuro.harmonize import Combat
+from neuro.baselines.tangent import tangent_logistic, without_flat
 from neuro.model import ModelConfig
 from neuro.protocol import contenders as module
 from neuro.protocol.confound_models import CodedCovariates, confound_contenders, confound_model
@@ -21,7 +21,7 @@ from neuro.protocol.contenders import CONNECTIVITY, MAJORITY, TANGENT, TRANSFORM
 from neuro.protocol.evaluation import Outcome, evaluate
 from neuro.protocol.plan import Plan, PlanConfig, draw_plan
 from neuro.protocol.roster import Roster
-from neuro.protocol.tangent import tangent_logistic, without_flat
+from neuro.sites.harmonize import Combat
 from neuro.study import StudyConfig
 from neuro.tokens import SliceSpec
 

@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from data.errors import LeakError, ParameterError
 from data.splits.nested_splits import NestedFold
-from neuro.baselines import connectivity_svm
+from neuro.baselines.connectivity import connectivity_svm
 from neuro.protocol.contender import Contender
 from neuro.protocol.evaluation import Evaluation, evaluate, evaluate_steps
 from neuro.protocol.plan import Plan, PlanConfig, draw_plan

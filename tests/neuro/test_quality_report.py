@@ -17,9 +17,9 @@ import pytest
 from data.caches.cache import Cache
 from data.quality.group_differences import GroupTest, group_tests
 from neuro.cli import main
-from neuro.quality_figures import carpet_rows, mosaic
-from neuro.quality_report import QualityReport, write_quality_report
-from neuro.quality_words import motion_in_words, others_in_words, p_in_words, verdict_counts
+from neuro.quality.figures import carpet_rows, mosaic
+from neuro.quality.report import QualityReport, write_quality_report
+from neuro.quality.words import motion_in_words, others_in_words, p_in_words, verdict_counts
 
 AWKWARD = "<b>&\"'$x$"
 

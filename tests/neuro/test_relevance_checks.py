@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from data.errors import ParameterError
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.explain import group_map, relevance
 from neuro.explain.checks import randomised, rank_correlation, rank_correlations, voxel_auc
 from neuro.tokens import RunTokens

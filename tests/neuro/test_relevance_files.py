@@ -14,7 +14,7 @@ from PIL import Image
 
 from data.errors import ParameterError
 from data.parcels.atlases import load_atlas
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.explain import DEFAULT, METHODS, Options, explain_run, relevance
 from neuro.explain.figures import glass_brain, write_glass_brain, write_interactive
 from neuro.tokens import RunTokens

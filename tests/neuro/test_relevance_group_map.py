@@ -12,7 +12,7 @@ import torch
 
 from data.caches.cache import Cache
 from data.errors import ParameterError
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.explain import METHODS, Options, as_image, group_map, out_of_fold, relevance, vote_map, write_image
 from neuro.protocol.contender import Contender
 from neuro.protocol.evaluation import evaluate

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data.errors import ParameterError, UnknownNameError
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.explain import METHODS, Options, relevance
 from neuro.explain.attention_gradient import attention_gradient
 from neuro.explain.integrated_gradients import integrated_gradients

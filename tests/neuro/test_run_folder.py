@@ -13,9 +13,9 @@ from sklearn.exceptions import NotFittedError
 
 from data.caches.cache import Cache
 from data.errors import BadFileError, ParameterError
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
+from neuro.classifier.run_folder import load_run, save_run
 from neuro.model import ModelConfig
-from neuro.run_folder import load_run, save_run
 from neuro.study import StudyConfig
 from neuro.tokens import RunTokens
 from neuro.training.config import Adaptation, TrainingConfig

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import bisect
 
-from neuro.site_effects import no_effect, site_effect
+from neuro.sites.effects import no_effect, site_effect
 
 
 def slow_effect(z_nF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

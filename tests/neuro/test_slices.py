@@ -10,10 +10,10 @@ import torch
 
 from data.caches.cache import Cache
 from data.caches.cached_run import CachedRun
+from neuro.baselines.slices import slice_features, slice_logistic
 from neuro.protocol.contenders import CONNECTIVITY, MAJORITY, SLICES, TRANSFORMER, contenders
 from neuro.protocol.plan import draw_plan
 from neuro.protocol.roster import Roster
-from neuro.slices import slice_features, slice_logistic
 from neuro.study import StudyConfig
 from neuro.tokens import SliceSpec, slice_pictures
 from vision.backbones import Backbone, load_backbone

@@ -21,12 +21,12 @@ from neuro.calibration.acquisition import Fingerprint, acquisition_table
 from neuro.calibration.calibration import calibrate as fit_calibration
 from neuro.calibration.inner_scores import inner_scores
 from neuro.calibration.saved import read_calibration, read_novelty
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
+from neuro.classifier.run_folder import load_run
+from neuro.classifier.train_run import open_training
 from neuro.cli import main
-from neuro.run_folder import load_run
 from neuro.study import StudyConfig, labels_and_people
 from neuro.tokens import RunTokens
-from neuro.train_run import open_training
 from neuro.training import loop
 from neuro.training.loop import Listeners
 
@@ -152,7 +152,7 @@ def test_a_calibration_that_broke_off_is_resumed_to_the_same_files(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     open_training(cache.root, whole, study, calibrate=True).run(Listeners())
     with monkeypatch.context() as patch:
-        patch.setattr("neuro.train_run.inner_scores", lambda *_, **__: 1 / 0)
+        patch.setattr("neuro.classifier.train_run.inner_scores", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             open_training(cache.root, cut, study, calibrate=True).run(Listeners())
     assert not (cut / "run.json").exists()
@@ -165,7 +165,7 @@ def test_a_calibration_that_broke_off_is_resumed_to_the_same_files(
 def test_too_few_people_to_calibrate_are_told_before_training(
     cache: Cache, study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neuro.train_run._rarest", lambda _: 1)
+    monkeypatch.setattr("neuro.classifier.train_run._rarest", lambda _: 1)
     with pytest.raises(ParameterError, match="people of each label, to calibrate must be at least 2, got 1"):
         open_training(cache.root, tmp_path / "run", study, calibrate=True)
     open_training(cache.root, tmp_path / "run", study)

@@ -15,7 +15,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
 from data.errors import BadFileError, FingerprintMismatchError, ParameterError
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.model import BrainTransformer, ModelConfig, run_logit, run_votes
 from neuro.model.run_reading import run_batches
 from neuro.tokens import ParcelSpec, RunTokens, parcel_tokens_of_array

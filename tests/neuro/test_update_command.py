@@ -19,14 +19,14 @@ from data.caches.cache import Cache, prepare
 from data.cleaning.recipe import Recipe
 from data.cohorts.cohort import Cohort
 from data.simulation.cohort import SimulationSpec, simulate
+from neuro.classifier.run_folder import load_run
+from neuro.classifier.train_run import open_training
 from neuro.cli import main
 from neuro.commands.update import REFUSED
 from neuro.continual.folder import digest_of_run
 from neuro.continual.importance import FILE, load_importance
-from neuro.predict import predict
-from neuro.run_folder import load_run
+from neuro.prediction.predict import predict
 from neuro.study import StudyConfig
-from neuro.train_run import open_training
 from neuro.training.loop import Listeners
 
 from .conftest import TINY_BACKBONE

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data.caches.cached_run import CachedRun
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
 from neuro.model import BrainTransformer, ModelConfig
 from neuro.tokens import (
     ParcelSpec,

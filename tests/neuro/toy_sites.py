@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier import ParkinsonClassifier
+from neuro.classifier.samples import spec_of_array
 from neuro.continual.runs import Runs
 from neuro.model import ModelConfig
-from neuro.samples import spec_of_array
 from neuro.tokens.parcels import parcel_tokens_of_array
 from neuro.training.config import OptimizerConfig, TrainingConfig
 

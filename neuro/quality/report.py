@@ -20,8 +20,8 @@ from data.quality.coverage import is_mni
 from data.quality.group_differences import GroupTest, group_tests
 from data.quality.limits import LIMITS, OUTLIER_SCORE, OUTLIER_SOURCE, Limit, in_unit
 from data.writing import write_whole
-from neuro.quality_figures import carpet, group_strips, mosaic, motion_forest
-from neuro.quality_words import (
+from neuro.quality.figures import carpet, group_strips, mosaic, motion_forest
+from neuro.quality.words import (
     MOTION,
     NAMES,
     TESTED,
@@ -107,7 +107,7 @@ def _rendered(cache: Cache, report: QualityReport, pictured: int, command: str) 
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    source = resources.files("neuro").joinpath("qc.html.j2").read_text(encoding="utf-8")
+    source = resources.files("neuro.quality").joinpath("qc.html.j2").read_text(encoding="utf-8")
     ordered = worst_first(report.runs)
     flagged = ordered[ordered["verdict"].isin(["leave out", "look at it"])]
     motion = _motion(report.tests)

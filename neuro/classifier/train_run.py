@@ -15,9 +15,9 @@ from neuro.calibration.inner_scores import InnerScores, inner_scores
 from neuro.calibration.novelty import FEWEST_PEOPLE, Novelty
 from neuro.calibration.saved import write_calibration, write_novelty
 from neuro.calibration.scan_embedding import embeddings_of
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier.parkinson import ParkinsonClassifier
+from neuro.classifier.run_folder import runs_seen_by, save_run
 from neuro.continual.importance import importance_of, save_importance
-from neuro.run_folder import runs_seen_by, save_run
 from neuro.study import StudyConfig, cut_runs, labels_and_people, tokens_for
 from neuro.tokens import RunTokens, spec_as_dict
 from neuro.training.keeping import Keep

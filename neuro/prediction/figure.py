@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuro.picture import CONTROL, INK, MUTED, PATIENT, data_uri, house_style
-from neuro.prediction import LABELS, Prediction
+from neuro.prediction.prediction import LABELS, Prediction
 
 
 def probability_line(found: Prediction) -> str:

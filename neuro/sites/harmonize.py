@@ -7,7 +7,7 @@ Two libraries offer it, and neither can be used here. neuroHarmonize 2.5.2 deman
 below 3, brings statsmodels along, and gives NaN for an unseen site. neuroCombat 0.2.12 learns well, but its
 way of applying what it learned fails under current NumPy and knows neither covariates of new rows nor new
 sites, and one site with one row turns every value into NaN. So this is the published arithmetic
-(`neuro.site_effects`), and tests hold it to neuroCombat's figures.
+(`neuro.sites.effects`), and tests hold it to neuroCombat's figures.
 
 Letters: N rows, F features, S sites, C design columns of covariates and labels.
 """
@@ -27,8 +27,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from data.errors import ParameterError
 from data.splits.split_columns import complete
-from neuro.covariates import Covariate, label_columns, learn_covariate
-from neuro.site_effects import SiteEffect, no_effect, site_effect
+from neuro.sites.covariates import Covariate, label_columns, learn_covariate
+from neuro.sites.effects import SiteEffect, no_effect, site_effect
 
 SITE = "site"
 UNSEEN = ("pooled", "adapt", "refuse")
@@ -231,7 +231,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ig
                 "X",
                 must_be=f"a DataFrame with {', '.join(map(repr, missing))}",
                 got=type(X).__name__,
-                do="make it with neuro.harmonize.with_sites",
+                do="make it with neuro.sites.harmonize.with_sites",
             )
         features = X.drop(columns=named) if named else X
         features_NF = validate_data(

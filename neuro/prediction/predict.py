@@ -15,10 +15,10 @@ from data.scans.bids_names import NATIVE
 from neuro.calibration.acquisition import acquisition_of
 from neuro.calibration.novelty import NoveltyScore
 from neuro.calibration.scan_embedding import embeddings_of
+from neuro.classifier.run_folder import TrainedRun
 from neuro.explain import DEFAULT
-from neuro.prediction import Beside, Prediction, beside, calibrated
-from neuro.prediction_folder import require_ready, write_prediction
-from neuro.run_folder import TrainedRun
+from neuro.prediction.folder import require_ready, write_prediction
+from neuro.prediction.prediction import Beside, Prediction, beside, calibrated
 from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, VolumeSpec, cut_run
 from vision.backbones import load_backbone
 
@@ -38,12 +38,12 @@ def predict(
     """Clean a run as the training runs were, and classify it.
 
     Args:
-        trained: from `neuro.run_folder.load_run`.
+        trained: from `neuro.classifier.run_folder.load_run`.
         bold: preprocessed 4-D run in the space of the training runs.
         mask: its brain mask.
         confounds: its confounds table, if the recipe needs one.
         atlas: file of the atlas that the model's regions are from, where it has no name.
-        out: a new or empty folder for what `neuro.prediction_folder` writes; None writes nothing.
+        out: a new or empty folder for what `neuro.prediction.folder` writes; None writes nothing.
         method: of the map in it, a name of `neuro.explain.METHODS`.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from neuro.classify import OPTIONS, ParkinsonClassifier
+from neuro.classifier.parkinson import OPTIONS, ParkinsonClassifier
 from neuro.model.model_folder import CLASSIFIER, damage_told
 from neuro.options_from import options_from
 from neuro.tokens import spec_from

@@ -43,7 +43,7 @@ def network_series(runs: Iterable[CachedRun]) -> list[Series]:
     """Series of 160 regions (Dosenbach et al. 2010, Science 329:1358), whose places nilearn carries."""
     from nilearn.datasets import fetch_coords_dosenbach_2010
 
-    from neuro.baselines import sphere_series
+    from neuro.baselines.connectivity import sphere_series
 
     places = fetch_coords_dosenbach_2010().rois
     centres_R3 = places[["x", "y", "z"]].to_numpy(float)

@@ -18,11 +18,11 @@ from typing import Any
 from data.errors import ParameterError, UnknownNameError, nearest
 from data.parcels.atlases import Atlas
 from data.writing import disk_told, require_new_or_empty, whole_folder
+from neuro.classifier.run_folder import TrainedRun
 from neuro.explain import METHODS, Explained, explain_run
 from neuro.explain.figures import glass_brain
-from neuro.prediction import LABELS, Prediction
-from neuro.prediction_figure import probability_line
-from neuro.run_folder import TrainedRun
+from neuro.prediction.figure import probability_line
+from neuro.prediction.prediction import LABELS, Prediction
 from neuro.tokens import ParcelTokens, RunTokens
 
 JSON, PAGE = "prediction.json", "prediction.html"
@@ -87,7 +87,7 @@ def _page(
     from jinja2 import Environment, StrictUndefined
 
     drawn = explained is not None and explained.image is not None and on_template
-    source = resources.files("neuro").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    source = resources.files("neuro.prediction").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return (
         Environment(autoescape=True, undefined=StrictUndefined)
         .from_string(source)

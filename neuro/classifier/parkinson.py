@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from data.splits.folds import label_of_person
-from neuro.begun_from import begun_from
+from neuro.classifier.begun_from import begun_from
+from neuro.classifier.nested_options import changed, flattened
+from neuro.classifier.samples import labels_of, samples
 from neuro.model import BrainTransformer, ModelConfig, run_logit
-from neuro.nested_options import changed, flattened
-from neuro.samples import labels_of, samples
 from neuro.tokens import RunTokens, TokenLayout
 from neuro.training.config import TrainingConfig
 from neuro.training.held_out import Who
@@ -41,7 +41,7 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: what the Transformer is like; None takes the defaults.
         training: how to train; None takes the defaults.
         init_from: folder that `neuro pretrain`, `neuro train` or `save` wrote, whose encoder training starts
-            from; backbone, positions and attention are then its own (see `neuro.begun_from`).
+            from; backbone, positions and attention are then its own (see `neuro.classifier.begun_from`).
         seed: of the initialisation, the order and the clips. torch's global state is left as it was.
         device: "auto" takes cuda, then mps, then cpu.
 
@@ -175,7 +175,7 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ParameterError: the folder holds something.
         """
-        from neuro.classifier_folder import save_classifier
+        from neuro.classifier.folder import save_classifier
 
         return save_classifier(self, folder)
 
@@ -187,7 +187,7 @@ class ParkinsonClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             BadFileError: it is no such folder, or a file of it is damaged.
             ParameterError: there is no such device.
         """
-        from neuro.classifier_folder import load_classifier
+        from neuro.classifier.folder import load_classifier
 
         return load_classifier(folder, device)
 

@@ -1,7 +1,7 @@
 """What `neuro train` leaves and `neuro predict` needs: a folder with a trained model and all it was made by.
 
 RUN/run.json   recipe, acquisition, people and labels; written last: a run that has it is whole
-RUN/model/     the classifier (see `neuro.classifier_folder`), its trunk as `local:RUN/model/backbone`
+RUN/model/     the classifier (see `neuro.classifier.folder`), its trunk as `local:RUN/model/backbone`
 Files of the training (see `neuro.training.keeping`) may lie beside these, how much each weight matters
 (`neuro.continual.importance`), and calibration and novelty (`neuro.calibration.saved`).
 """
@@ -25,8 +25,8 @@ from data.writing import require_new_or_empty, write_whole
 from neuro.calibration.calibration import Calibration
 from neuro.calibration.novelty import Novelty
 from neuro.calibration.saved import CALIBRATION, NOVELTY, read_calibration, read_novelty
-from neuro.classifier_folder import load_classifier, save_classifier
-from neuro.classify import ParkinsonClassifier
+from neuro.classifier.folder import load_classifier, save_classifier
+from neuro.classifier.parkinson import ParkinsonClassifier
 from neuro.model.encoder_folder import MODEL
 from neuro.model.model_folder import CLASSIFIER, damage_told, require_format
 from neuro.tokens import ParcelSpec, SliceSpec, TokenSpec
