@@ -113,7 +113,7 @@ def _set(content: dict[str, Any], change: str) -> None:
     if not equals or len(path) < 2 or not all(path):
         do = "for example training.epochs=20"
         raise ParameterError("--set", must_be="section.key=value", got=change, do=do)
-    value = _parsed(text.strip())
+    value = parsed(text.strip())
     if path == ["tokens", "kind"] and content.get("tokens", {}).get("kind") != value:
         content["tokens"] = {}  # another kind has other options
     table = content
@@ -125,7 +125,7 @@ def _set(content: dict[str, Any], change: str) -> None:
     table[path[-1]] = value
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
     """A value as TOML has it; a bare word is itself, and none is nothing."""
     if text == "none":
         return None
