@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from data.errors import ParameterError
 from data.splits.split_columns import complete
@@ -234,14 +234,16 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ig
                 do="make it with neuro.sites.harmonize.with_sites",
             )
         features = X.drop(columns=named) if named else X
-        features_NF = validate_data(
-            self,
-            features,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
-            ensure_min_samples=2 if reset else 1,
-        )
+        how = {
+            "dtype": [np.float64, np.float32],
+            "ensure_all_finite": False,
+            "ensure_min_samples": 2 if reset else 1,
+        }
+        if isinstance(features, pd.DataFrame):  # names first: scikit-learn looks at columns one by one
+            validate_data(self, features, reset=reset, skip_check_array=True)
+            features_NF = check_array(features.to_numpy(), estimator=self, **how)
+        else:
+            features_NF = validate_data(self, features, reset=reset, **how)
         _require_finite(features_NF)
         site_N = np.full(len(features_NF), "", dtype=object)
         if self.site is not None:

@@ -18,7 +18,14 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def test_there_is_a_notebook_for_each_subject() -> None:
-    subjects = ("brain_classifier", "brain_transformer", "cohort_quality", "image_search")
+    subjects = (
+        "brain_classifier",
+        "brain_transformer",
+        "cohort_quality",
+        "honest_numbers",
+        "image_search",
+        "parkinson_study",
+    )
     assert [f"{subject}.ipynb" for subject in subjects] == NAMES
 
 
