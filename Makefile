@@ -39,7 +39,7 @@ test: $(READY) $(BROWSER)
 $(BROWSER): $(READY)
 	@command -v chromium >/dev/null 2>&1 || \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-			echo "Installing Chromium, which the tests of the search page drive" && \
+			echo "Installing Chromium, which the tests of pages drive" && \
 			{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
 			echo "Chromium could not be installed"; \
 		fi

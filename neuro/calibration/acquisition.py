@@ -74,6 +74,16 @@ class Fingerprint:
         found = {name: {str(v) for v in table[name].dropna()} for name in WORDS if name in table}
         return cls(ranges=ranges, words={name: tuple(sorted(v)) for name, v in found.items() if v})
 
+    def __or__(self, other: Fingerprint) -> Fingerprint:
+        """What either has seen."""
+        ranges = dict(self.ranges)
+        for name, (low, high) in other.ranges.items():
+            least, most = ranges.get(name, (low, high))
+            ranges[name] = min(low, least), max(high, most)
+        names = {*self.words, *other.words}
+        words = {n: tuple(sorted({*self.words.get(n, ()), *other.words.get(n, ())})) for n in names}
+        return Fingerprint(ranges=ranges, words=words)
+
     def mismatches(self, acquisition: Mapping[str, Any]) -> tuple[str, ...]:
         """A sentence for each thing in which a run lies outside of training."""
         wrong = [

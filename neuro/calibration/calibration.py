@@ -18,6 +18,8 @@ from neuro.calibration.conformal import ConformalSets
 from neuro.calibration.inner_scores import InnerScores, cross_calibrated
 from neuro.calibration.thresholds import best_threshold
 
+RESAMPLES = 200  # curves that the interval of a probability is read from
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:

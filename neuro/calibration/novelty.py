@@ -9,7 +9,7 @@ Letters: N runs of training, E width of an embedding.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,10 @@ class Novelty:
             mismatches=self.fingerprint.mismatches(acquisition),
             unknown=self.fingerprint.unknown(acquisition),
         )
+
+    def also_acquired(self, other: Fingerprint) -> Novelty:
+        """The same distances, with runs acquired as others were held to be familiar too."""
+        return replace(self, fingerprint=self.fingerprint | other)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, from which `from_dict` makes the same judge to the bit."""

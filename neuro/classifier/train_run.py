@@ -10,6 +10,7 @@ from typing import Any
 from data.caches.cache import Cache
 from data.errors import LeakError, ParameterError
 from neuro.calibration.acquisition import acquisition_table
+from neuro.calibration.calibration import RESAMPLES
 from neuro.calibration.calibration import calibrate as fit_calibration
 from neuro.calibration.inner_scores import InnerScores, inner_scores
 from neuro.calibration.novelty import FEWEST_PEOPLE, Novelty
@@ -25,7 +26,6 @@ from neuro.training.loop import Listeners
 from vision.training.ranks import is_first
 
 FOLDS = 5  # of people, each scored by a model of the others, to calibrate
-RESAMPLES = 200  # curves that the interval of a probability is read from
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 NEW_RUN/update.json, update.md, update.png   what was found and decided, always
 NEW_RUN/model/, run.json                     where the update was accepted: a run as `neuro train` leaves it
+NEW_RUN/calibration.json, novelty.json       its own (see `neuro.continual.calibrated`)
 NEW_RUN/fisher.safetensors                   the importance of its weights to old and new runs, if known
 A refused update leaves no model, so that nobody can predict with it by mistake.
 """
@@ -16,6 +17,9 @@ from typing import Any
 
 from data.caches.cache import Cache
 from data.writing import whole_folder
+from neuro.calibration.calibration import Calibration
+from neuro.calibration.novelty import Novelty
+from neuro.calibration.saved import write_calibration, write_novelty
 from neuro.classifier import ParkinsonClassifier
 from neuro.classifier.folder import save_classifier
 from neuro.classifier.run_folder import RUN, scans, with_scans
@@ -27,7 +31,7 @@ from neuro.model.encoder_folder import MODEL
 
 REPORT, FACTS = "update.md", "update.json"
 # What holds for the parent's scans holds for the update's: they were checked to be alike. All else that a run
-# may say of itself (a calibration, say) was measured on the parent, and is not taken over.
+# may say of itself was measured on the parent, and is not taken over.
 TAKEN_OVER = (
     "format", "recipe", "recipe_identity", "tr", "space", "atlas_digest", "slice_fingerprint", "classes",
 )  # fmt: skip
@@ -40,12 +44,16 @@ class Accepted:
     Attributes:
         classifier: updated.
         importance: of its weights, if known.
+        calibration: of its scores.
+        novelty: what scans must be like; None of too few people.
         parent: run.json of the run that it was.
         added: the cohort that came in.
     """
 
     classifier: ParkinsonClassifier
     importance: Importance | None
+    calibration: Calibration
+    novelty: Novelty | None
     parent: dict[str, Any]
     added: Cache
 
@@ -70,6 +78,9 @@ def write_update(outcome: Outcome, accepted: Accepted | None, out: str | Path) -
             save_classifier(accepted.classifier, draft / MODEL)
             if accepted.importance is not None:
                 save_importance(accepted.importance, draft)
+            write_calibration(accepted.calibration, draft)
+            if accepted.novelty is not None:
+                write_novelty(accepted.novelty, draft)
             facts = json.dumps(_facts(accepted, found), indent=1)
             (draft / RUN).write_text(facts + "\n", encoding="utf-8")
     return Path(out)
@@ -89,15 +100,6 @@ def _facts(accepted: Accepted, found: dict[str, Any]) -> dict[str, Any]:
         "scans": with_scans(parent, accepted.added),
         "updated": {name: found[name] for name in kept},
     }
-
-
-def digest_of_run(folder: str | Path) -> str:
-    """Of run.json and of every file of the model, by their names."""
-    root, digest = Path(folder), hashlib.sha256()
-    for path in [root / RUN, *sorted(p for p in (root / MODEL).rglob("*") if p.is_file())]:
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def digest_of_cohort(cache: Cache) -> str:

@@ -12,10 +12,13 @@ import numpy as np
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from data.writing import require_new_or_empty
+from neuro.calibration.novelty import Novelty
+from neuro.classifier import ParkinsonClassifier
 from neuro.classifier.run_folder import TrainedRun, assert_unseen, load_run
+from neuro.continual.calibrated import calibration_of, novelty_of
 from neuro.continual.config import STRATEGIES, Margins, Strategy, UpdateConfig, as_facts
 from neuro.continual.fitting import require_cut_alike, require_fit, require_new, require_own
-from neuro.continual.folder import Accepted, digest_of_cohort, digest_of_run, write_update
+from neuro.continual.folder import Accepted, digest_of_cohort, write_update
 from neuro.continual.importance import Importance, importance_of, load_importance
 from neuro.continual.learning import Learned, gone_on, missing, require, updated
 from neuro.continual.matrix import Matrix, Panel, matrix_of
@@ -39,6 +42,17 @@ class Protocol:
     margins: Margins = field(default_factory=Margins)
     folds: int = 4
     strategies: Sequence[Strategy] = STRATEGIES
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What an update is accepted with: the parent, whom it was tested on, and what was said of them."""
+
+    known: Learned
+    check: Runs | None
+    new: Runs
+    trials: Trials
+    said: Said
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,12 +96,14 @@ class Update:
             LeakError: people to check with are known.
         """
         old = self._runs(self.old) if self.old else None
-        new = _at_new_sites(self._runs([self.added]), old)
+        check = self._runs([self.check]) if self.check is not None else None
+        new = _at_new_sites(self._runs([self.added]), old, check)
         known = Learned(classifier=self.parent.classifier, runs=old, importance=self._importance(old))
         require(self.chosen, known, self.config)
         lacks = {s: missing(s, known, self.config) for s in self.protocol.strategies if s != self.chosen}
         strategies = [self.chosen, *(s for s, why in lacks.items() if not why)]
-        trials, said = self._tried(known, new, strategies, done or (lambda _what, _all: None))
+        trials = self._trials(old, check, new)
+        said = self._tried(trials, known, strategies, done or (lambda _what, _all: None))
         outcome = Outcome(
             chosen=self.chosen,
             matrices=_matrices(trials, said, self.config.seed),
@@ -97,8 +113,8 @@ class Update:
             margins=self.protocol.margins,
             facts=self._facts(),
         )
-        accepted = self._accepted(known, new, said) if outcome.decision().accepted else None
-        write_update(outcome, accepted, out)
+        found = Found(known=known, check=check, new=new, trials=trials, said=said)
+        write_update(outcome, self._accepted(found) if outcome.decision().accepted else None, out)
         return outcome
 
     def _runs(self, caches: Sequence[Cache]) -> Runs:
@@ -114,42 +130,52 @@ class Update:
         stored = load_importance(self.parent_folder, model)
         return importance_of(model, old.tokens) if stored is None and old is not None else stored
 
-    def _tried(
-        self, known: Learned, new: Runs, strategies: Sequence[Strategy], done: Done
-    ) -> tuple[Trials, Said]:
+    def _trials(self, old: Runs | None, check: Runs | None, new: Runs) -> Trials:
         folds, seed = self.protocol.folds, self.config.seed
-        if self.check is not None:
-            check = self._runs([self.check])
-            new = _at_new_sites(new, check)
+        if check is not None:
             seen = [str(person) for person in self.parent.facts["people"]]
-            trials = checked_trials(check, new, seen, folds=folds, seed=seed)
-        else:
-            assert known.runs is not None
-            trials = nested_trials(known.runs, new, folds=folds, seed=seed)
+            return checked_trials(check, new, seen, folds=folds, seed=seed)
+        assert old is not None
+        return nested_trials(old, new, folds=folds, seed=seed)
+
+    def _tried(self, trials: Trials, known: Learned, strategies: Sequence[Strategy], done: Done) -> Said:
         steps = run_trials(trials, known, strategies, self.config)
         total = len(trials.deals) * (1 + len(strategies))
         while True:
             try:
                 done(next(steps), total)
             except StopIteration as end:
-                return trials, end.value
+                return end.value  # type: ignore[no-any-return]
 
-    def _accepted(self, known: Learned, new: Runs, said: Said) -> Accepted:
-        kept = said.kept.get(self.chosen)
+    def _accepted(self, found: Found) -> Accepted:
+        known, new = found.known, found.new
+        kept = found.said.kept.get(self.chosen)
         classifier = kept or updated(known, new, self.chosen, self.config)
         learned = gone_on(known, new, self.chosen, classifier)
+        scores, seed = found.said.after[self.chosen], self.config.seed
         return Accepted(
             classifier=classifier,
             importance=learned.importance,
+            calibration=calibration_of(found.trials, scores, self.parent.calibration, seed=seed),
+            novelty=self._novelty(classifier, found),
             parent=self.parent.facts,
             added=self.added,
         )
+
+    def _novelty(self, classifier: ParkinsonClassifier, found: Found) -> Novelty | None:
+        """Of old and new scans; where the old ones are not kept, of those of the same sites."""
+        caches, runs = self.old, found.known.runs
+        if runs is None:
+            assert self.check is not None
+            assert found.check is not None
+            caches, runs = [self.check], found.check
+        return novelty_of(classifier, runs + found.new, [*caches, self.added], self.parent.novelty)
 
     def _facts(self) -> dict[str, object]:
         added, parent = self.added, self.parent
         return {
             "parent": {
-                "digest": digest_of_run(self.parent_folder),
+                "digest": parent.digest,
                 "fingerprint": parent.facts["fingerprint"],
                 "updated": parent.facts.get("updated"),
             },
@@ -220,9 +246,9 @@ def open_update(
     )
 
 
-def _at_new_sites(new: Runs, old: Runs | None) -> Runs:
+def _at_new_sites(new: Runs, *others: Runs | None) -> Runs:
     """Runs of a site that is known by name already are told apart from those that were there before."""
-    known = set(map(str, old.sites)) if old is not None else set()
+    known = {str(site) for runs in others if runs is not None for site in runs.sites}
     named = [f"{site} (added)" if str(site) in known else str(site) for site in new.sites]
     return replace(new, sites=np.array(named, dtype=object))
 

@@ -1,7 +1,9 @@
-"""The probability of one scan on a line from 0 to 1, as a picture that a page can hold."""
+"""One scan on lines: its probability from 0 to 1, and its distance from training, as pictures for a page."""
 
 from __future__ import annotations
 
+from neuro.calibration.figures import novelty_figure
+from neuro.calibration.novelty import Novelty
 from neuro.picture import CONTROL, INK, MUTED, PATIENT, data_uri, house_style
 from neuro.prediction.prediction import LABELS, Prediction
 
@@ -29,3 +31,11 @@ def probability_line(found: Prediction) -> str:
         axes.set_xlabel(f"probability of being a {LABELS[1]}")
         axes.spines["left"].set_visible(False)
         return data_uri(figure)
+
+
+def distance_line(found: Prediction, training: Novelty | None) -> str | None:
+    """How far out the scan lies among those of training; None where that is not known."""
+    if training is None or found.novelty is None:
+        return None
+    with house_style():  # which also says how a figure is saved
+        return data_uri(novelty_figure(training, found.novelty))

@@ -21,7 +21,7 @@ from data.writing import disk_told, require_new_or_empty, whole_folder
 from neuro.classifier.run_folder import TrainedRun
 from neuro.explain import METHODS, Explained, explain_run
 from neuro.explain.figures import glass_brain
-from neuro.prediction.figure import probability_line
+from neuro.prediction.figure import distance_line, probability_line
 from neuro.prediction.prediction import LABELS, Prediction
 from neuro.tokens import ParcelTokens, RunTokens
 
@@ -97,6 +97,7 @@ def _page(
             people=len(trained.facts["people"]),
             positive=LABELS[1],
             line=probability_line(found),
+            distance=distance_line(found, trained.novelty),
             map=glass_brain(_image(explained)) if drawn else None,
             no_map=no_map or "the scan, or its atlas, is in no space that a template is known of",
             method=None if explained is None else METHODS[explained.relevance.method].about,

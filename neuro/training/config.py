@@ -14,6 +14,8 @@ from vision.training.precision import PRECISIONS
 
 Method = Literal["full", "lora", "linear", "attentive", "svm"]
 FROZEN = ("linear", "attentive", "svm")  # methods that leave the encoder as it is
+OF_STEPS = ("compile", "checkpointing", "micro_batch", "checkpoint_steps", "tensorboard")  # of the machine
+WHOLE = ("auto", "fp32")  # precisions in which "svm", which is always in fp32, is not another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,8 @@ class TrainingConfig:
             "mixup": self.mixup or None,
             "ema": self.ema,
             "augment": self.augment if self.augment != AugmentConfig() else None,
+            "machine.precision": None if self.machine.precision in WHOLE else self.machine.precision,
+            **{f"machine.{name}": getattr(self.machine, name) or None for name in OF_STEPS},
         }
         given = {name: value for name, value in asked.items() if value is not None}
         if given:

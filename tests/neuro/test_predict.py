@@ -449,9 +449,10 @@ def test_a_folder_holds_page_map_and_regions(whole: Path, files: Files, tmp_path
         run.digest,
         strongest,
         "Nothing was found. That is no seal of quality",
+        "How far the embedding of this scan lies out",
     ):
         assert wanted in page
-    assert page.count('src="data:') == page.count("src=") == 2
+    assert page.count('src="data:') == page.count("src=") == 3
     assert "http" not in page.replace(run.digest, "")
 
 

@@ -20,7 +20,7 @@ from neuro.model import BrainTransformer, ModelConfig, run_logit, run_votes
 from neuro.model.run_reading import run_batches
 from neuro.tokens import ParcelSpec, RunTokens, parcel_tokens_of_array
 from neuro.training.augment import AugmentConfig
-from neuro.training.config import Adaptation, TrainingConfig
+from neuro.training.config import Adaptation, MachineConfig, TrainingConfig
 from neuro.training.keeping import Keep
 from neuro.training.loop import Listeners
 from neuro.training.supervised import train
@@ -129,6 +129,12 @@ def test_it_wants_the_readout_of_places(readout: str) -> None:
         ({"mixup": 0.4}, "mixup must be left out for the method svm, got 0.4"),
         ({"ema": 0.0}, "ema must be left out for the method svm, got 0.0"),
         ({"augment": AugmentConfig(noise=0.1)}, r"augment must be left out .*noise=0\.1"),
+        ({"machine": MachineConfig(tensorboard=True)}, r"machine\.tensorboard must be .* got True"),
+        ({"machine": MachineConfig(compile=True)}, r"machine\.compile must be left out for the method svm"),
+        ({"machine": MachineConfig(checkpointing=True)}, r"machine\.checkpointing must be left out"),
+        ({"machine": MachineConfig(micro_batch=2)}, r"machine\.micro_batch must be left out .* got 2"),
+        ({"machine": MachineConfig(checkpoint_steps=5)}, r"machine\.checkpoint_steps must be .* got 5"),
+        ({"machine": MachineConfig(precision="bf16")}, r"machine\.precision must be left out .* got bf16"),
         ({"mixup": 0.4, "ema": 0.9}, r"mixup and ema must be left out for the method svm, got 0\.4, 0\.9"),
     ],
 )

@@ -23,7 +23,6 @@ from neuro.classifier.run_folder import load_run
 from neuro.classifier.train_run import open_training
 from neuro.cli import main
 from neuro.commands.update import REFUSED
-from neuro.continual.folder import digest_of_run
 from neuro.continual.importance import FILE, load_importance
 from neuro.prediction.predict import predict
 from neuro.study import StudyConfig
@@ -35,6 +34,7 @@ Update = Callable[..., Any]
 QUICK = ("--folds", 2, "--epochs", 1, "--device", "cpu")
 FREE = ("--margin", 0.99, "--loss-margin", 9)  # toy models know nothing: whether they are kept is chance
 MEASURED = {"update.json", "update.md", "update.png"}
+SAVED = {"model", "run.json", "calibration.json", "novelty.json"}
 
 
 def cohort(folder: Path, name: str, seed: int) -> Cache:
@@ -95,14 +95,14 @@ def test_a_real_process_leaves_a_run_that_predicts_and_says_where_it_comes_from(
     assert done.stdout.startswith(
         "Accepted: replay. No old site is worse than is allowed (AUC may fall by 0.99"
     )
-    assert names(out) == MEASURED | {"model", "run.json", FILE}
+    assert names(out) == MEASURED | SAVED | {FILE}
     found = json.loads((out / "update.json").read_text(encoding="utf-8"))
     assert list(found["strategies"]) == ["replay", "naive", "ewc", "replay+ewc", "cumulative"]
     assert set(found["strategies"]["ewc"]["auc"]["after"]) == {"site-A", "site-B", "new"}
     assert found["people"] == {"site-A": 6, "site-B": 6, "new": 12}
     assert found["tested_on_old_people"] == "its recipe, in folds"
     facts = load_run(out, "cpu").facts
-    assert facts["updated"]["parent"]["digest"] == digest_of_run(trained)
+    assert facts["updated"]["parent"]["digest"] == load_run(trained, "cpu").digest
     assert facts["updated"]["added"]["recipe"] == added.identity == facts["recipe_identity"]
     assert (facts["updated"]["strategy"], facts["updated"]["accepted"]) == ("replay", True)
     assert len(facts["scans"]) == 24  # of two cohorts whose runs have the same names
@@ -114,7 +114,10 @@ def test_a_real_process_leaves_a_run_that_predicts_and_says_where_it_comes_from(
     bold = f"{stem}_space-MNI152NLin2009aSym_desc-preproc_bold.nii.gz"
     mask, confounds = bold.replace("preproc_bold", "brain_mask"), f"{stem}_desc-confounds_timeseries.tsv"
     said = predict(load_run(out, "cpu"), bold, mask=mask, confounds=confounds)
-    assert 0 < said.probability < 1
+    assert said.interval is not None
+    assert said.calibrated_on == 24  # of old and new people, each in a fold
+    assert said.novelty is not None
+    assert said.novelty.people == 24
     text = (out / "update.md").read_text(encoding="utf-8")
     assert text.startswith("# A new site\n\nFor research, not for diagnosis.\n\n**Accepted**: replay")
     assert (out / "update.png").read_bytes().startswith(b"\x89PNG")
@@ -132,7 +135,15 @@ def test_without_old_scans_the_very_update_is_tested_and_can_be_updated_again(
     assert set(found["left_out"]) == {"replay", "replay+ewc", "cumulative"}
     assert found["tested_on_old_people"] == "the parent itself"
     assert set(found["strategies"]["ewc"]["auc_change"]) == {"unseen"}
-    before, after = (load_run(run, "cpu").classifier for run in (trained, first))
+    parent, child = (load_run(run, "cpu") for run in (trained, first))
+    assert child.calibration is not None
+    assert child.calibration.conformal.people == (24, 24)  # to check with, and new
+    assert parent.novelty is not None
+    assert child.novelty is not None
+    assert child.novelty.people == 24
+    sites = [set(novelty.fingerprint.words["site"]) for novelty in (parent.novelty, child.novelty)]
+    assert sites[1] == sites[0] | {"new", "unseen"}
+    before, after = parent.classifier, child.classifier
     assert before.people_ is not None
     assert after.people_ == sorted({*before.people_, *added.table["person"]})
     again = update(first, "--add", added.root, "--check", unseen.root, "--out", tmp_path / "again")

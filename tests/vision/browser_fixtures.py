@@ -1,13 +1,12 @@
 """The real server over scikit-image's pictures, and a browser that keeps account of what goes wrong in it.
 
-A plugin of the modules `test_page*.py`: without Chromium or Playwright their tests are skipped.
+A plugin of the modules `test_page*.py`; the browser itself is tests/conftest.py's.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,23 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser_watch import PATIENCE, Watch
 from tests.vision.browser_album import make_album
 from tests.vision.browser_server import TOKEN, PageServer
-from tests.vision.browser_watch import PATIENCE, Watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session")
@@ -90,21 +78,6 @@ def locked_server(tmp_path: Path, page_environment: dict[str, str], browser: Bro
     server.start()
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; closed after each module, as Playwright's event loop would be in other tests' way."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    api.expect.set_options(timeout=PATIENCE)
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.vision.browser_inspection import inspect, take
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Route
 
-    from tests.vision.browser_watch import Watch
+    from tests.browser_watch import Watch
 
 pytest_plugins = ("tests.vision.browser_fixtures",)
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser_watch import PATIENCE, Watch
 from tests.vision.browser_inspection import inspect
 from tests.vision.browser_server import TOKEN, PageServer
-from tests.vision.browser_watch import PATIENCE, Watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Route
