@@ -8,8 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data.caches.plan import Plan
-from neuro.protocol.results import Results
-from neuro.report.findings import Findings
+from neuro.report.reading import Reading
 
 
 def progress_bars() -> Progress:
@@ -18,13 +17,13 @@ def progress_bars() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def show_results(results: Results, findings: Findings, console: Console) -> None:
+def show_results(reading: Reading, console: Console) -> None:
     """Print the results as a table, and the verdict in words."""
     table = Table(title="Told apart from controls, by person, out of fold")
     table.add_column("model")
     for name in ("AUC", "95 % interval", "balanced accuracy"):
         table.add_column(name, justify="right")
-    for model in results.models:
+    for model in reading.results.models:
         auc, accuracy = model.figures["auc"], model.figures["balanced_accuracy"]
         table.add_row(
             model.name,
@@ -33,7 +32,7 @@ def show_results(results: Results, findings: Findings, console: Console) -> None
             f"{accuracy.estimate:.3f}",
         )
     console.print(table)
-    for line in (findings.verdict.headline, *findings.first_screen):
+    for line in (reading.findings.verdict.headline, *reading.first_screen):
         console.print(line, highlight=False)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 INK, MUTED = "#1c2733", "#8a96a3"
 PATIENT, CONTROL = "#c8553d", "#0b6e99"
+SALT = "chiasm"  # of the names within an SVG: the same figure, the same bytes
 # What each becomes on a dark page: the same hues, light enough to be read there.
 ON_DARK = {INK: "#e4e9ee", MUTED: "#8a96a3", PATIENT: "#e8836c", CONTROL: "#4fb3de"}
 
@@ -40,8 +41,11 @@ def house_style() -> Iterator[None]:
 
 def data_uri(figure: Figure, kind: str = "svg") -> str:
     """A figure as a picture that a page can hold, "svg" or "png"."""
+    import matplotlib as mpl
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    with mpl.rc_context({"svg.hashsalt": SALT}):
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     return _uri(buffer.getvalue(), "image/svg+xml" if kind == "svg" else "image/png")
 
 
@@ -50,7 +54,7 @@ def themed_uri(figure: Figure) -> str:
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "chiasm"}):  # the same figure, the same bytes
+    with mpl.rc_context({"svg.hashsalt": SALT}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     drawing = buffer.getvalue()
     light, dark = [], []

@@ -14,6 +14,7 @@ from data.caches.cached_run import CachedRun
 from data.errors import ParameterError
 from neuro.classifier import ParkinsonClassifier
 from neuro.model import ModelConfig
+from neuro.protocol.permutation import Permutations
 from neuro.protocol.plan import PlanConfig
 from neuro.tokens import ParcelSpec, RunTokens, SliceSpec, TokenSpec, TubeletSpec, cut
 from neuro.training.config import TrainingConfig
@@ -40,7 +41,9 @@ class StudyConfig:
         tangent: let tangent-space connectivity take part; it takes its time where regions are many.
         calibration: how scores become probabilities (see `neuro.calibration.calibrators`).
         plan: how people are dealt into folds.
-        seed: of training.
+        permutations: how often the Transformer's whole pipeline is run on permuted labels; 0 for not at all.
+        permutation_minutes: no permutation is begun after so long; None for no limit.
+        seed: of training, and of permutations.
         device: "auto" takes cuda, then mps, then cpu.
     """
 
@@ -54,8 +57,21 @@ class StudyConfig:
     tangent: bool = True
     calibration: str = "platt"
     plan: PlanConfig = field(default_factory=PlanConfig)
+    permutations: int = 0
+    permutation_minutes: float | None = None
     seed: int = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        self.how_permuted()  # which refuses what can say nothing
+
+    def how_permuted(self) -> Permutations:
+        """How often labels are permuted.
+
+        Raises:
+            ParameterError: too seldom to show anything, or no time.
+        """
+        return Permutations(count=self.permutations, minutes=self.permutation_minutes, seed=self.seed)
 
     def classifier(self) -> ParkinsonClassifier:
         """The Transformer, untrained."""

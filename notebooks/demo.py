@@ -46,7 +46,7 @@ def main() -> None:
 
     console.print(Rule("Brains: a simulated two-site cohort, and what can be told from it"))
     result = brains.run(options.out / "brain")
-    show_results(result.study.results, result.study.findings, console)
+    show_results(result.study.reading, console)
     # One instance for each name: had the brain half loaded a model of its own, this would not hold.
     assert load_backbone(brains.SLICE_MODEL) is searched_with
 

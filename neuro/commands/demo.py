@@ -31,5 +31,5 @@ def demo(
     preset = chosen_preset(backbone=backbone)
     config = study_config(preset, slice_backbone=SLICE_MODEL, seed=seed, device=device)
     result = run_demo(out, subjects=subjects, effect=effect, seed=seed, config=config)
-    show_results(result.study.results, result.study.findings, Console())
+    show_results(result.study.reading, Console())
     print(f"report: {result.report}")

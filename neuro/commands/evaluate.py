@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +31,10 @@ def evaluate(
     out: Out,
     preset: PresetName = PRESETS[0],
     changes: Changes = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(help="Values that inner folds choose among: section.key=value,value. Repeatable."),
+    ] = None,
     init_from: InitFrom = None,
     backbone: BackboneName = None,
     epochs: Epochs = None,
@@ -46,6 +51,12 @@ def evaluate(
     splits: Annotated[
         Path | None, typer.Option(help="splits.json of an earlier evaluation, instead of new folds.")
     ] = None,
+    permutations: Annotated[
+        int, typer.Option(help="Run the Transformer's whole pipeline on so many permuted labels; 39 or more.")
+    ] = 0,
+    permutation_minutes: Annotated[
+        float | None, typer.Option(help="Begin no permutation after so long.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     truth: Annotated[
@@ -58,20 +69,28 @@ def evaluate(
     from data.caches.cache import Cache
     from neuro.conduct import Occasion, conduct
     from neuro.console import show_results
+    from neuro.presets.choices import grid_of
     from neuro.protocol.plan import PlanConfig
 
+    def recipe(also: Sequence[str] = ()) -> Any:
+        given = [*(changes or ()), *also]
+        return chosen_preset(preset, given, backbone=backbone, epochs=epochs, init_from=init_from)
+
     config = study_config(
-        chosen_preset(preset, changes, backbone=backbone, epochs=epochs, init_from=init_from),
+        recipe(),
+        grid=grid_of(choose or (), recipe),
         atlas=atlas,
         init_from=str(init_from) if init_from is not None else None,
         slice_backbone=slices,
         tangent=tangent,
         plan=PlanConfig(folds=folds, repeats=repeats, inner=inner, seed=seed),
+        permutations=permutations,
+        permutation_minutes=permutation_minutes,
         seed=seed,
         device=device,
     )
     command = shlex.join(["neuro", *sys.argv[1:]])
     occasion = Occasion(command=command, planted=truth, splits=splits)
     study = conduct(Cache.open(cache), config, out, occasion)
-    show_results(study.results, study.findings, Console())
+    show_results(study.reading, Console())
     print(f"report: {out / 'report.html'}")

@@ -11,14 +11,17 @@ import typer
 def report(
     run: Annotated[Path, typer.Argument(help="Folder that `neuro evaluate` wrote.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="HTML file to write; RUN/report.html by default.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="File to write, .html or .md (with a folder of figures); RUN/report.html."
+        ),
     ] = None,
 ) -> None:
     """Write report.html, and beside it model_card.md and tripod_ai.md, from an evaluation's folder."""
-    from neuro.report.write import CARD, CHECKLIST, inputs_of, write_reports
+    from neuro.report.write import inputs_of, write_reports, written
 
     path = out or run / "report.html"
-    findings = write_reports(inputs_of(run), path)
-    print(findings.verdict.headline)
-    for written in (path, path.with_name(CARD), path.with_name(CHECKLIST)):
-        print(written)
+    reading = write_reports(inputs_of(run), path)
+    print(reading.findings.verdict.headline)
+    for one in written(path):
+        print(one)

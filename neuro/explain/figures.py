@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = "RdBu_r"  # red speaks for the positive class, blue against it
+HIGHEST = 0.999  # share of the largest value that the threshold may reach
 OUTLINE = "#d39a00"  # of what was planted, on white
 ICON = re.compile(r'<link\s+rel="icon"[^>]*>')  # the one thing that nilearn's page would fetch
+DRAWN_BY_LOT = re.compile(r"-[0-9a-f]{32}\b")  # of the names of its elements
+# What nilearn's page lacks: what it is not for, a heading, words for a reader who does not see it.
+HOUSE = """<style>
+body { margin: 0; color: #1c2733; }
+body { font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+main { padding: 0 1.25rem 2rem; } h1 { font-size: 1.4rem; margin: 1rem 0 .5rem; }
+.warning { background: #7a2e1f; color: #fff; padding: .6rem 1.25rem; text-align: center; font-weight: 600; }
+</style>
+</head>"""
+OPENING = """<body>
+<div class="warning">For research, not for diagnosis. This is not a medical device.</div>
+<main><h1>{title}</h1>
+<p>Red speaks for the positive class, blue against it. Click into a slice to move through the brain.</p>"""
+REWORDED = (
+    (re.compile(r"<title>.*?</title>", re.DOTALL), "<title>{title}</title>"),
+    (re.compile(r"</head>"), HOUSE),
+    (re.compile(r"<body>"), OPENING),
+    (re.compile(r"</body>"), "</main>\n</body>"),
+    (re.compile(r'alt="background"'), 'alt="Slices of the brain"'),
+    (re.compile(r'alt="colormap"'), 'alt="Colours of the map"'),
+    (re.compile(r'alt="overlay"'), 'alt="Slices of the map"'),
+    (re.compile(r"<p>Opacity</p>"), "<span>Opacity</span>"),
+    (re.compile(r'<input type="range"'), '<input type="range" aria-label="Opacity of the map"'),
+)
 
 
 def glass_brain(image: Any, planted: Any | None = None, strong: float = STRONG) -> str:
@@ -50,7 +76,7 @@ def write_interactive(image: Any, path: Path, title: str = "", strong: float = S
     Args:
         image: a NIfTI map in MNI space.
         path: the HTML file.
-        title: a few words; they have a third of the width.
+        title: its heading.
         strong: percentile of |value| in the brain below which nothing is coloured.
 
     Raises:
@@ -64,12 +90,20 @@ def write_interactive(image: Any, path: Path, title: str = "", strong: float = S
         cmap=COLOURS,
         symmetric_cmap=True,
         black_bg=False,
-        title=title or None,
         resampling_interpolation="nearest",
     )
     page, count = ICON.subn("", view.get_standalone())
     assert count == 1, "nilearn's page has another head than it had"
-    write_whole(path, page)
+    page = DRAWN_BY_LOT.sub("-map", page)  # else the same map would have another page each time
+    write_whole(path, _reworded(page, title or "A map over the brain"))
+
+
+def _reworded(page: str, title: str) -> str:
+    for place, words in REWORDED:
+        said = words.replace("{title}", html.escape(title))
+        page, count = place.subn(lambda _, said=said: said, page)  # type: ignore[misc]
+        assert count == 1, f"nilearn's page has {count} of {place.pattern}"
+    return page
 
 
 def _drawn(image: Any, planted: Any | None, strong: float) -> Figure:
@@ -96,4 +130,5 @@ def _threshold(image: Any, strong: float) -> float:
     values = np.abs(np.nan_to_num(image.get_fdata()))
     if not values.any():
         raise ParameterError("map", must_be="one with values", got="0 everywhere")
-    return float(np.percentile(values[values > 0], strong))
+    # A region that is larger than what is shown would else hide with its own value.
+    return float(min(np.percentile(values[values > 0], strong), HIGHEST * values.max()))

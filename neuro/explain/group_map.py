@@ -57,7 +57,7 @@ def group_map(relevances: Sequence[Relevance], labels_N: NDArray[np.int64]) -> F
     Raises:
         ParameterError: runs that are not on one grid or of one atlas, or labels of one kind only.
     """
-    _require_one_space([one.run for one in relevances])
+    require_one_space([one.run for one in relevances])
     counts = np.bincount(labels_N, minlength=2)
     if len(labels_N) != len(relevances) or len(counts) != 2 or not counts.all():
         got = f"{sorted({int(label) for label in labels_N})} of {len(labels_N)}"
@@ -68,31 +68,12 @@ def group_map(relevances: Sequence[Relevance], labels_N: NDArray[np.int64]) -> F
     return total
 
 
-def vote_map(
-    classifiers: Sequence[ParkinsonClassifier],
-    runs: Sequence[RunTokens],
-    fold_of_N: NDArray[np.int64],
-    labels_N: NDArray[np.int64],
-) -> Floats:
-    """The map of votes of an evaluation, (X, Y, Z) float32: it costs one pass a run.
-
-    Args:
-        classifiers: the fitted Transformer of each fold.
-        runs: all runs.
-        fold_of_N: the fold that each run was tested in.
-        labels_N: 0 or 1.
+def require_one_space(runs: Sequence[RunTokens]) -> None:
+    """Refuse runs that have no common map.
 
     Raises:
-        ParameterError: the runs have no voxels, or are not on one grid; or the readout has no votes.
+        ParameterError: they are not on one grid, or not of one atlas.
     """
-    if not all(isinstance(run, Placed) for run in runs):
-        kinds = " and ".join(sorted({run.spec.kind for run in runs}))
-        raise ParameterError("tokens", must_be="places in voxels for a map", got=kinds)
-    _require_one_space(runs)  # before anything is computed
-    return group_map(out_of_fold(classifiers, runs, fold_of_N, "votes"), labels_N)
-
-
-def _require_one_space(runs: Sequence[RunTokens]) -> None:
     first = runs[0]
     for run in runs:
         if isinstance(run, Placed) and isinstance(first, Placed):

@@ -21,6 +21,8 @@ from neuro.model import BrainTransformer
 from neuro.tokens import RunTokens, TokenBatch, collate
 
 STEPS = 16  # of the way: the sum is within 1 % of the difference of logits where it was measured
+FINER, MOST_STEPS = 4, 256  # where a sum is off, so many times as many points, up to so many
+TOLERANCE = 0.1  # of the difference of logits, or of one where they differ by less
 TOKENS_AT_ONCE = 1 << 12  # activations are kept for the gradients
 
 
@@ -30,12 +32,14 @@ def integrated_gradients(
     """What each place adds to a run's logit (S,), by its signals and its amplitudes together.
 
     They add up to the logit of the run less that of a neutral one (see `neuro.explain.neutral`), but for the
-    error of `steps` points; both inputs, signal and amplitude, go the way together.
+    error of the quadrature; both inputs, signal and amplitude, go the way together. A model may change
+    suddenly on the way, and then few points miss it, by more than the whole sum where it is overfitted: where
+    the sum of a clip is off by more than a tenth, more points are taken.
 
     Args:
         model: any, whatever its readout.
         run: what to explain.
-        steps: points of the way.
+        steps: points of the way, to begin with.
 
     Raises:
         ParameterError: fewer than one step.
@@ -46,14 +50,27 @@ def integrated_gradients(
     starts = run.clip_starts()
     total_S = np.zeros(len(run.centres_S3), dtype=np.float64)
     for start in starts:
-        total_S += _of_clip(model, collate([run.clip(start)]).to(device), run.spec.kind, steps)
+        batch = collate([run.clip(start)]).to(device)
+        total_S += _held(model, batch, neutral(batch, run.spec.kind), steps)
     return (total_S / len(starts)).astype(np.float32)
 
 
-def _of_clip(model: BrainTransformer, batch: TokenBatch, kind: str, steps: int) -> NDArray[np.float64]:
+def _held(model: BrainTransformer, batch: TokenBatch, begin: TokenBatch, steps: int) -> NDArray[np.float64]:
+    """Shares (S,) that add up to what they should, or those of the most points."""
+    with torch.inference_mode():
+        whole = float(model(batch).double().sum() - model(begin).double().sum())
+    while True:
+        shares_S = _of_clip(model, batch, begin, steps)
+        if abs(shares_S.sum() - whole) <= TOLERANCE * max(1.0, abs(whole)) or steps * FINER > MOST_STEPS:
+            return shares_S
+        steps *= FINER
+
+
+def _of_clip(
+    model: BrainTransformer, batch: TokenBatch, begin: TokenBatch, steps: int
+) -> NDArray[np.float64]:
     from captum.attr import IntegratedGradients
 
-    begin = neutral(batch, kind)
     names = ["signal_BNV", *(["amplitude_BSP"] if batch.amplitude_BSP.numel() else [])]  # slices have none
 
     def logits(*values: torch.Tensor) -> torch.Tensor:

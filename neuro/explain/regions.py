@@ -7,6 +7,7 @@ Letters: X Y Z voxel axes, R regions, N voxels of a brain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -138,14 +139,32 @@ def table_of(relevance: Relevance, atlas: Atlas | str = "aal") -> pd.DataFrame:
     if not isinstance(run, ParcelTokens):
         return region_table(relevance.image(), atlas)
     known = atlas if isinstance(atlas, Atlas) else known_atlas(run)
-    values_R = relevance.values_S
-    if known is not None and len(known.regions) != len(values_R):
+    return table_of_regions(relevance.values_S, run, known)
+
+
+def table_of_regions(
+    values_R: Floats, run: ParcelTokens, atlas: Atlas | None = None, names: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One row a region that is a token, the strongest first; columns as `table_of` says.
+
+    Args:
+        values_R: of each region.
+        run: any that is cut into these regions.
+        atlas: whose they are, where it is known.
+        names: of the regions, where the atlas is not known; else they are called by their numbers.
+
+    Raises:
+        ParameterError: nothing is relevant, or the atlas or names are of another number of regions.
+    """
+    names = atlas.regions if atlas is not None else names
+    if names is not None and len(names) != len(values_R):
         must_be = f"of the run's {len(values_R)} regions"
-        raise ParameterError(f"atlas {known.name}", must_be=must_be, got=len(known.regions))
+        what = f"atlas {atlas.name}" if atlas is not None else "names"
+        raise ParameterError(what, must_be=must_be, got=len(names))
     if not values_R.any():
         raise ParameterError("map", must_be="one with values", got="0 everywhere")
-    names = known.regions if known is not None else [str(number + 1) for number in range(len(values_R))]
-    places_R3 = known.centres() if known is not None else run.centres_S3
+    names = names if names is not None else [str(number + 1) for number in range(len(values_R))]
+    places_R3 = atlas.centres() if atlas is not None else run.centres_S3
     rows = [
         {
             "region": name,

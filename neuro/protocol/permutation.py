@@ -17,6 +17,33 @@ from data.errors import ParameterError
 from neuro.protocol.resampling import Ints, people_of
 
 TIE = 1e-12  # the same pairs, added up in another order
+FEWEST = 39  # 2 / (1 + 39) = 0.05: fewer can show no two-sided p that a verdict would go by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permutations:
+    """How often labels are permuted.
+
+    Attributes:
+        count: at most; 0 for not at all.
+        minutes: no permutation is begun after so long; None for no limit.
+        seed: of the permutations.
+    """
+
+    count: int = 0
+    minutes: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or 0 < self.count < FEWEST:
+            raise ParameterError(
+                "permutations",
+                must_be=f"0, for none, or at least {FEWEST}",
+                got=self.count,
+                do="fewer can show no two-sided p of 0.05 or below",
+            )
+        if self.minutes is not None and not 0 < self.minutes < float("inf"):
+            raise ParameterError("permutation minutes", must_be="positive and finite", got=self.minutes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +63,14 @@ class PermutationTest:
     p_value: float
     asked: int
     seconds: float
+
+    @property
+    def made_in_words(self) -> str:
+        """How many were made, and of how many where time ran out."""
+        made = f"{len(self.null)} permutation{'s' * (len(self.null) != 1)}"
+        if len(self.null) == self.asked:
+            return made
+        return f"{made}, as time allowed no more of the {self.asked} that were asked for"
 
     @property
     def permutations(self) -> int:
@@ -63,6 +98,7 @@ def permutation_test(
     permutations: int = 1000,
     seconds: float = float("inf"),
     seed: int = 0,
+    done: Callable[[], object] = lambda: None,
 ) -> PermutationTest:
     """Run a pipeline on its labels, and on labels permuted between people.
 
@@ -76,6 +112,7 @@ def permutation_test(
         permutations: at most.
         seconds: no permutation is begun after so long; one is always made.
         seed: of the permutations.
+        done: called after each permutation.
 
     Raises:
         ParameterError: a person has two labels, no site holds both, or fewer than one permutation.
@@ -88,6 +125,7 @@ def permutation_test(
     null: list[float] = []
     while len(null) < permutations and (not null or time.monotonic() - begun < seconds):
         null.append(float(auc_of(next(draws))))
+        done()
     return PermutationTest(
         observed=observed,
         null=tuple(null),

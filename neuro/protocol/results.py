@@ -1,37 +1,41 @@
 """What an evaluation leaves in its folder, from which a report can be made without the scans.
 
-RUN/results.json     facts of the study; of each model its figures, budget and chosen settings
+RUN/results.json     facts of the study; of each model its figures, budget and chosen settings; what permuted
+                     labels gave, where they were asked; digests of the next three, which belong to it
 RUN/predictions.csv  a row for each model, scheme, deal and run
 RUN/cohort.csv       who was in it: phenotype, site, motion; no paths
 RUN/splits.json      the folds (see `neuro.protocol.plan`)
-RUN/votes.nii.gz     where the first model read the difference, where there is such a map
+RUN/relevance.json   and files beside it: where the first model read the difference (see
+                     `neuro.explain.study_map_files`)
 RUN/planted_mask.nii.gz  where a simulation planted the effect, where one did
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from data.caches.cache import FRACTIONS
 from data.cohorts.cohort_rows import WORDS
+from data.digest import sha256
 from data.errors import BadFileError
 from data.interval import Interval
 from data.writing import whole_file, write_whole
 from neuro.protocol.evaluation import Evaluation, Outcome
+from neuro.protocol.permutation import PermutationTest
 from neuro.protocol.plan import save_plan
+from neuro.protocol.prediction_rows import ACROSS, WITHIN, long_table, predictions_of, read_rows
 from neuro.protocol.predictions import Predictions
 
 FORMAT = 1
 RESULTS, PREDICTIONS, COHORT, SPLITS = "results.json", "predictions.csv", "cohort.csv", "splits.json"
-VOTES, PLANTED = "votes.nii.gz", "planted_mask.nii.gz"
+PLANTED = "planted_mask.nii.gz"
 ABSENT = "n/a"  # in the cohort's table, as BIDS has it
 PRIVATE = ("bold", "mask", "confounds")  # paths on the machine where it ran
 
@@ -68,11 +72,13 @@ class Results:
         facts: of the study, JSON-ready: cohort, recipe, configuration, versions, command.
         table: the cohort, one row a run.
         models: in the order of the table; the first is ours.
+        permuted: the whole pipeline of ours on permuted labels; None where it was not run.
     """
 
     facts: dict[str, Any]
     table: pd.DataFrame
     models: list[ModelResult]
+    permuted: PermutationTest | None = None
 
     def named(self, name: str) -> ModelResult | None:
         """A model, or None."""
@@ -84,13 +90,19 @@ class Results:
         return self.models[0]
 
 
-def results_of(evaluation: Evaluation, table: pd.DataFrame, facts: Mapping[str, Any]) -> Results:
+def results_of(
+    evaluation: Evaluation,
+    table: pd.DataFrame,
+    facts: Mapping[str, Any],
+    permuted: PermutationTest | None = None,
+) -> Results:
     """An evaluation without its models."""
     public = table.drop(columns=[name for name in PRIVATE if name in table])
     return Results(
         facts=dict(facts),
         table=public.reset_index(drop=True),
         models=[_model_result(outcome) for outcome in evaluation.outcomes],
+        permuted=permuted,
     )
 
 
@@ -116,12 +128,20 @@ def write_results(results: Results, evaluation: Evaluation, folder: Path) -> Non
         )
         save_plan(evaluation.plan, evaluation.roster, splits)
         results.table.to_csv(cohort, index=False, na_rep=ABSENT)
-        _long(results.models).to_csv(predictions, index=False)
-        write_whole(facts, _told(results))
+        long_table(_by_scheme(results.models)).to_csv(predictions, index=False)
+        beside = {PREDICTIONS: sha256(predictions), COHORT: sha256(cohort), SPLITS: sha256(splits)}
+        write_whole(facts, _told(results, beside))
 
 
-def _told(results: Results) -> str:
-    """results.json."""
+def _by_scheme(models: Sequence[ModelResult]) -> Iterator[tuple[str, Predictions]]:
+    for model in models:
+        yield WITHIN, model.within
+        if model.across is not None:
+            yield ACROSS, model.across
+
+
+def _told(results: Results, beside: Mapping[str, str]) -> str:
+    """results.json; `beside` holds the digests of the files that belong to it."""
     told = [
         {
             "name": model.name,
@@ -134,7 +154,13 @@ def _told(results: Results) -> str:
         }
         for model in results.models
     ]
-    content = {"format": FORMAT, "facts": results.facts, "models": told}
+    content = {
+        "format": FORMAT,
+        "sha256": dict(beside),
+        "facts": results.facts,
+        "models": told,
+        "permuted": asdict(results.permuted) if results.permuted is not None else None,
+    }
     return json.dumps(content, indent=1, default=str) + "\n"
 
 
@@ -149,9 +175,11 @@ def load_results(folder: str | Path) -> Results:
         content = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, of another version of Chiasm")
-        table, rows = _read_cohort(folder / COHORT), _read_rows(folder / PREDICTIONS)
+        _require_same_files(folder, content.get("sha256", {}))
+        table, rows = _read_cohort(folder / COHORT), read_rows(folder / PREDICTIONS)
         models = [_read(told, rows, table) for told in content["models"]]
-        return Results(facts=content["facts"], table=table, models=models)
+        permuted = _read_permuted(content.get("permuted"))
+        return Results(facts=content["facts"], table=table, models=models, permuted=permuted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadFileError(
             "evaluation",
@@ -160,6 +188,27 @@ def load_results(folder: str | Path) -> Results:
             do="name another, or evaluate again",
             path=folder,
         ) from error
+
+
+def _require_same_files(folder: Path, digests: Mapping[str, str]) -> None:
+    """Folders of earlier versions hold no digests, and are taken as they are."""
+    for name, digest in digests.items():
+        if sha256(folder / Path(name).name) != digest:
+            raise ValueError(f"a {name} that has changed, or is of another evaluation")
+
+
+def _read_permuted(told: Mapping[str, Any] | None) -> PermutationTest | None:
+    if told is None:
+        return None
+    if not told["null"]:
+        raise ValueError("a permutation test without permutations")
+    return PermutationTest(
+        observed=float(told["observed"]),
+        null=tuple(float(value) for value in told["null"]),
+        p_value=float(told["p_value"]),
+        asked=int(told["asked"]),
+        seconds=float(told["seconds"]),
+    )
 
 
 def _read_cohort(path: Path) -> pd.DataFrame:
@@ -173,53 +222,10 @@ def _read_cohort(path: Path) -> pd.DataFrame:
     return table.astype({name: float for name in FRACTIONS if name in table})
 
 
-def _read_rows(path: Path) -> pd.DataFrame:
-    words = ("model", "scheme", "run_id")
-    absent = {name: [""] for name in ("score", "probability")}  # of runs that were not tested
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(words, str),
-        keep_default_na=False,
-        na_values=absent,
-    )
-
-
-def _long(models: Sequence[ModelResult]) -> pd.DataFrame:
-    """A row for each model, scheme, deal and run; where the run was not tested, its fold is -1."""
-    parts = []
-    for model in models:
-        for scheme, found in (("within", model.within), ("across", model.across)):
-            for deal in range(found.deals if found is not None else 0):
-                assert found is not None
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            "model": model.name,
-                            "scheme": scheme,
-                            "deal": deal,
-                            "fold": found.folds[deal],
-                            "run_id": found.run_ids,
-                            "label": found.labels,
-                            "score": found.scores[deal],
-                            "probability": found.probabilities[deal],
-                            "called": found.called[deal],
-                            **_sets(found, deal),
-                        }
-                    )
-                )
-    return pd.concat(parts, ignore_index=True)
-
-
-def _sets(found: Predictions, deal: int) -> dict[str, Any]:
-    if found.sets is None:
-        return {}
-    return {f"set_{label}": found.sets[deal, :, label].astype(int) for label in (0, 1)}
-
-
 def _read(told: Mapping[str, Any], rows: pd.DataFrame, table: pd.DataFrame) -> ModelResult:
     own = rows[rows["model"] == told["name"]]
     schemes = {name: part for name, part in own.groupby("scheme")}
-    within = _predictions(told["name"], schemes["within"], table)
+    within = predictions_of(told["name"], schemes[WITHIN], table)
     return ModelResult(
         name=told["name"],
         note=told["note"],
@@ -227,29 +233,7 @@ def _read(told: Mapping[str, Any], rows: pd.DataFrame, table: pd.DataFrame) -> M
         budget=told["budget"],
         chosen=told["chosen"],
         within=within,
-        across=_predictions(told["name"], schemes["across"], table) if "across" in schemes else None,
+        across=predictions_of(told["name"], schemes[ACROSS], table) if ACROSS in schemes else None,
         figures={name: Interval(**value) for name, value in told["figures"].items()},
         figures_across={name: Interval(**value) for name, value in told["figures_across"].items()},
-    )
-
-
-def _predictions(name: str, rows: pd.DataFrame, table: pd.DataFrame) -> Predictions:
-    if len(rows) != rows["deal"].nunique() * len(table):
-        raise ValueError(f"{len(rows)} predictions by {name}, not one for each run and deal")
-
-    def deals(column: str, kind: type) -> Any:
-        wide = rows.pivot(index="deal", columns="run_id", values=column)
-        return wide[table["run_id"]].to_numpy(kind)
-
-    return Predictions(
-        model=name,
-        run_ids=table["run_id"].to_numpy(object),
-        labels=table["label"].to_numpy(np.int64),
-        people=table["person"].to_numpy(object),
-        sites=table["site"].to_numpy(object),
-        folds=deals("fold", np.int64),
-        scores=deals("score", np.float64),
-        probabilities=deals("probability", np.float64),
-        called=deals("called", np.int64),
-        sets=np.stack([deals("set_0", bool), deals("set_1", bool)], axis=-1) if "set_0" in rows else None,
     )

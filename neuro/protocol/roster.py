@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +46,12 @@ class Roster:
             people=table["person"].to_numpy(object),
             sites=table["site"].to_numpy(object),
         )
+
+    def digest(self, recipe: str) -> str:
+        """SHA-256 of who was scanned where, under which label and cleaned by which recipe, in any order."""
+        rows = zip(self.run_ids, self.labels, self.people, self.sites, strict=True)
+        told = sorted([str(run), int(label), str(person), str(site)] for run, label, person, site in rows)
+        return hashlib.sha256(json.dumps([recipe, told]).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.run_ids)

@@ -98,20 +98,66 @@ def settle(contender: Contender, roster: Roster, fold: NestedFold, how: HowCalib
     Raises:
         LeakError: a person stands on both sides of a fold, or of an inner fold of the contender's own search.
     """
-    assert_no_leak(roster.people, fold.train, fold.test)
-    X, labels, people = taken(contender.X, fold.train), roster.labels[fold.train], roster.people[fold.train]
-    sites, inner_folds = roster.sites[fold.train], _rows_of_the_side(fold)
-    candidates = [clone(contender.estimator).set_params(**settings) for settings in contender.grid]
-    tried = [inner_scores(candidate, X, labels, people, inner_folds, sites=sites) for candidate in candidates]
+    side = _Side.of(contender, roster, fold)
+    candidates = _candidates(contender)
+    tried = [side.inner_scores(candidate) for candidate in candidates]
     aucs = tuple(_mean_auc(inner) for inner in tried)
     best = int(np.argmax(aucs))  # the first of equals
     return Settled(
-        estimator=fitted(candidates[best], X, labels, people, sites),
+        estimator=side.fitted(candidates[best]),
         settings=contender.grid[best],
         calibration=calibrate(tried[best], method=how.method, coverage=how.coverage),
         inner_auc=aucs,
         inner=tried[best],
     )
+
+
+def scores_of_fold(contender: Contender, roster: Roster, fold: NestedFold) -> Floats:
+    """Scores of the test side (n,), as by `settle`; inner folds count only where something is chosen.
+
+    Raises:
+        LeakError: as `settle`.
+    """
+    side = _Side.of(contender, roster, fold)
+    candidates = _candidates(contender)
+    aucs = [_mean_auc(side.inner_scores(one)) for one in candidates] if len(candidates) > 1 else [0.0]
+    estimator = side.fitted(candidates[int(np.argmax(aucs))])
+    return decided(estimator, taken(contender.X, fold.test))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Side:
+    """The training side of a fold, one entry a run, and its inner folds by row of it."""
+
+    X: Any
+    labels: NDArray[np.int64]
+    people: NDArray[np.object_]
+    sites: NDArray[np.object_]
+    inner_folds: list[Fold]
+
+    @classmethod
+    def of(cls, contender: Contender, roster: Roster, fold: NestedFold) -> _Side:
+        """Nobody of the test side is on it."""
+        assert_no_leak(roster.people, fold.train, fold.test)
+        return cls(
+            X=taken(contender.X, fold.train),
+            labels=roster.labels[fold.train],
+            people=roster.people[fold.train],
+            sites=roster.sites[fold.train],
+            inner_folds=_rows_of_the_side(fold),
+        )
+
+    def inner_scores(self, candidate: Any) -> InnerScores:
+        """Of all its runs, by models of other people."""
+        return inner_scores(candidate, self.X, self.labels, self.people, self.inner_folds, sites=self.sites)
+
+    def fitted(self, candidate: Any) -> Any:
+        """The candidate, fitted to all of it."""
+        return fitted(candidate, self.X, self.labels, self.people, self.sites)
+
+
+def _candidates(contender: Contender) -> list[Any]:
+    return [clone(contender.estimator).set_params(**settings) for settings in contender.grid]
 
 
 def _rows_of_the_side(fold: NestedFold) -> list[Fold]:

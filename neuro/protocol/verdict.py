@@ -179,7 +179,7 @@ def _against_chance(
         auc=auc,
         p_value=p_value,
         answer=answer,
-        test=BY_PERMUTATION if chance is not None else BY_SCORES,
+        test=f"{BY_PERMUTATION}; {chance.made_in_words}" if chance is not None else BY_SCORES,
         words=chance_in_words(ours.model, auc, p_value, answer, least=least, alpha=config.alpha),
         permuted=chance,
         given=given,

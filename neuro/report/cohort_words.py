@@ -25,7 +25,7 @@ def cohort_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
         rows.append(
             {
                 "site": site,
-                "group": "patients" if label == 1 else "controls",
+                "group": group_name(label),
                 "people": len(people),
                 "runs": len(part),
                 "age": _mean_and_spread(people["age"]),
@@ -34,6 +34,11 @@ def cohort_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def group_name(label: Any) -> str:
+    """What those of a label are called."""
+    return "patients" if label == 1 else "controls"
 
 
 def _mean_and_spread(values: pd.Series) -> str:

@@ -8,11 +8,23 @@ from typing import Any
 import numpy as np
 
 from neuro.picture import CONTROL, MUTED, PATIENT, data_uri, house_style
+from neuro.protocol.permutation import PermutationTest
 from neuro.protocol.predictions import Predictions
 from neuro.protocol.results import ModelResult
 
 # Told apart without colour vision too; as many as a cohort with parcels beside its voxels has contenders.
-COLOURS = ("#0b6e99", "#c8553d", "#6a994e", "#8a96a3", "#7b5ea7", "#e0a526", "#14213d", "#4fb3de")
+COLOURS = (
+    "#0b6e99",
+    "#c8553d",
+    "#6a994e",
+    "#8a96a3",
+    "#7b5ea7",
+    "#e0a526",
+    "#14213d",
+    "#4fb3de",
+    "#a23b72",
+    "#5f6b2d",
+)
 
 
 def auc_forest(models: Sequence[ModelResult]) -> str:
@@ -76,6 +88,23 @@ def score_strips(predictions: Predictions) -> str:
         axes.set(ylabel="out-of-fold score")
         axes.margins(x=0.2, y=0.15)
         axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.12))
+        return data_uri(figure)
+
+
+def permuted_aucs(test: PermutationTest) -> str:
+    """AUC of a whole pipeline on permuted labels, and on the labels as they are."""
+    from matplotlib.figure import Figure
+
+    with house_style():
+        figure = Figure(figsize=(4.6, 2.6))
+        axes = figure.subplots()
+        low, high = min(*test.null, test.observed), max(*test.null, test.observed)
+        bins = np.histogram_bin_edges(test.null, bins="auto", range=(low - 0.01, high + 0.01))
+        axes.hist(test.null, bins=list(bins), color=MUTED, alpha=0.7, label="permuted labels")
+        axes.axvline(test.observed, color=PATIENT, lw=2, label="the labels as they are")
+        axes.axvline(0.5, color=MUTED, ls="--", lw=1)
+        axes.set(xlabel="AUC within folds", ylabel="permutations")
+        axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return data_uri(figure)
 
 

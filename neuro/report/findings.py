@@ -57,7 +57,7 @@ def find(results: Results) -> Findings:
     by_groups, differences = by_group(ours, groups), largest_differences(ours, groups)
     asked = results.facts.get("coverage")
     return Findings(
-        verdict=verdict(ours, baselines, confounds),
+        verdict=verdict(ours, baselines, confounds, chance=results.permuted),
         reliability=reliability(ours),
         coverage=coverage_of(ours.sets, ours, asked) if ours.sets is not None and asked else None,
         groups=by_groups,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from neuro.fairness.notices import beyond_in_words
 from neuro.protocol.metrics import METRICS
-from neuro.protocol.results import ModelResult, Results
+from neuro.protocol.results import Results
 from neuro.report.cohort_words import cohort_in_words, cohort_rows
-from neuro.report.findings import Findings
+from neuro.report.markdown import markdown_table
+from neuro.report.reading import Reading
+from neuro.report.sections.method import VERSIONS, identity_rows
 
 USE = (
     "- **Meant for** research on resting-state fMRI: to ask whether, and how well, scans of this cohort tell"
@@ -20,21 +23,17 @@ USE = (
 CARE = (
     "- A label is a clinical diagnosis, with its errors; a prediction cannot be better than that.\n"
     "- A false alarm may frighten, a miss may reassure; neither may be acted upon.\n"
-    "- Scans and phenotypes are personal data; this card and the report hold figures of groups alone, but"
-    " `predictions.csv` and `cohort.csv` beside them are of persons."
+    "- Scans and phenotypes are personal data; this card holds figures of groups alone, and the report beside"
+    " them the names of what was left out, but `predictions.csv` and `cohort.csv` are of persons."
 )
 
 
-def model_card(results: Results, findings: Findings) -> str:
-    """The card.
-
-    Args:
-        results: of an evaluation.
-        findings: what they say (`neuro.report.findings.find`).
-    """
+def model_card(reading: Reading) -> str:
+    """The card of an evaluation's first model."""
+    results, findings = reading.results, reading.findings
     ours = results.ours
     sections = [
-        ("Model details", _listed(results.facts["protocol"])),
+        ("Model details", _listed(_details(results.facts))),
         ("Intended use", USE),
         (
             "Factors",
@@ -43,9 +42,9 @@ def model_card(results: Results, findings: Findings) -> str:
         ("Metrics", f"{_METRICS} {findings.verdict.tests}"),
         ("Evaluation data", _cohort(results)),
         ("Training data", "The same people, by cross-validation: whoever is tested was not trained on."),
-        ("Quantitative analyses", _quantities(ours, findings)),
+        ("Quantitative analyses", _quantities(reading)),
         ("Ethical considerations", CARE),
-        ("Caveats and recommendations", _caveats(results, findings)),
+        ("Caveats and recommendations", _caveats(reading)),
     ]
     text = [f"# Model card: {ours.name}", "", "**For research, not for diagnosis.**", ""]
     for heading, body in sections:
@@ -63,6 +62,11 @@ def _listed(rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"- **{term}**: {text}" for term, text in rows)
 
 
+def _details(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [(str(term), str(text)) for term, text in facts["protocol"] if term != VERSIONS]
+    return [*rows, *identity_rows(facts)]
+
+
 def _cohort(results: Results) -> str:
     heads = ("site", "group", "people", "runs", "age", "female", "fd")
     rows = [[str(row[name]) for name in heads] for row in cohort_rows(results.table)]
@@ -77,7 +81,8 @@ def _cohort(results: Results) -> str:
     )
 
 
-def _quantities(ours: ModelResult, findings: Findings) -> str:
+def _quantities(reading: Reading) -> str:
+    ours, findings = reading.results.ours, reading.findings
     schemes = [("within folds", ours.figures), ("site to site", ours.figures_across)]
     rows = [[name, *(str(figures[metric]) for metric in METRICS)] for name, figures in schemes if figures]
     coverage = [findings.coverage.in_words()] if findings.coverage is not None else []
@@ -86,26 +91,24 @@ def _quantities(ours: ModelResult, findings: Findings) -> str:
             "\n".join(markdown_table(("", *(metric.title for metric in METRICS.values())), rows)),
             *findings.verdict.words,
             findings.reliability.in_words(),
+            reading.within.in_words(),
             *coverage,
+            *(reading.elsewhere.in_words() if reading.elsewhere is not None else []),
             beyond_in_words(findings.beyond),
             *(notice.words for notice in findings.notices),
         ]
     )
 
 
-def _caveats(results: Results, findings: Findings) -> str:
-    people = findings.verdict.people
+def _caveats(reading: Reading) -> str:
+    people = reading.findings.verdict.people
     told = [
         f'{people} people: intervals are wide, and what is "not shown" is not shown to be absent either.',
         "What it reads is not known; maps are pointers. Test it on another cohort before believing it.",
     ]
-    if not results.ours.figures_across:
+    told += [*reading.quality.warnings, *reading.quality.missing]
+    if reading.elsewhere is None:
         told.append("It was not tested on a site that it had not seen.")
+    else:
+        told += reading.elsewhere.warnings
     return "\n".join(f"- {line}" for line in told)
-
-
-def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    heads = list(heads)
-    lines = [heads, ["---"] * len(heads), *rows]
-    return [f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines]

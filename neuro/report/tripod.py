@@ -6,23 +6,23 @@ few words of our own: the checklist itself is at tripod-statement.org.
 
 from __future__ import annotations
 
+import pandas as pd
+
+from neuro.fairness.groups import NOT_KNOWN, groups_of
 from neuro.fairness.notices import beyond_in_words
 from neuro.protocol.results import Results
 from neuro.report.cohort_words import cohort_in_words
-from neuro.report.findings import Findings
-from neuro.report.model_card import markdown_table
+from neuro.report.flow import flow
+from neuro.report.markdown import markdown_table
+from neuro.report.reading import Reading
 
 AUTHORS = "*for the authors*"
+REASONS = 10  # for leaving something out that are told here; all are in the report
 
 
-def tripod(results: Results, findings: Findings) -> str:
-    """The checklist.
-
-    Args:
-        results: of an evaluation.
-        findings: what they say.
-    """
-    known = _known(results, findings)
+def tripod(reading: Reading) -> str:
+    """The checklist of an evaluation."""
+    known = {**_data(reading), **_model(reading), **_findings(reading)}
     rows = [(number, item, known.get(number, AUTHORS)) for number, item in ITEMS]
     filled = sum(number in known for number, _ in ITEMS)
     return "\n".join(
@@ -93,42 +93,108 @@ ITEMS = (
 )
 
 
-def _known(results: Results, findings: Findings) -> dict[str, str]:
-    facts, ours, verdict = results.facts, results.ours, findings.verdict
-    protocol = {str(term): str(text) for term, text in facts["protocol"]}
-    sites = sorted(set(results.table["site"]))
-    notices = (
-        " ".join(notice.words for notice in findings.notices) or "No difference between groups is shown."
-    )
-    across = f"AUC {ours.figures_across['auc']}" if ours.figures_across else "not tested: no other site"
+def _data(reading: Reading) -> dict[str, str]:
+    """What is known of people and scans."""
+    results, verdict = reading.results, reading.findings.verdict
+    table, steps = results.table, flow(results)
+    cohort = cohort_in_words(table)
+    sites = sorted(map(str, set(table["site"])))
+    protocol = _protocol(results)
+    left_out = [
+        f"{one.what.removeprefix('left out: ')}: {one.runs}" for one in steps if "left out: " in one.what
+    ]
+    measured = ", ".join(one.name for one in reading.quality.known) or "nothing was measured"
+    return {
+        "3b": "people of whom a diagnosis and a resting-state scan are known; research alone; researchers",
+        "5a": f"one cohort for both; {cohort}",
+        "6a": f"{len(sites)}: {', '.join(sites)}",
+        "6c": _medication(table),
+        "7": f"cleaned by {protocol.get('Cleaning', 'a recipe of its own')}; quality known: {measured}."
+        f" {' '.join(reading.quality.missing)} See `neuro qc`",
+        "10": f"{verdict.people} people, {verdict.positive} with the disease: all that there were",
+        "11": f"runs that could not be used were left out; covariates that are missing ({_missing(table)})"
+        " count as the average",
+        "16": "none within folds; from site to site scanner, protocol and people differ, see the cohort and"
+        " the quality by site in the report",
+        "18c": "the run's own: splits.json holds the folds, results.json all settings; cohort "
+        f"{results.facts.get('cohort_digest', 'without a digest')}",
+        "20a": f"{steps[0].runs} runs or images of {steps[0].people} people found; left out"
+        f" {len(results.facts['excluded'])}" + "".join(f"; {line}" for line in left_out[:REASONS]),
+        "20b": f"{cohort} The table of the cohort is in the report.",
+        "20c": "the same people by cross-validation; by site in the report",
+        "21": "; ".join(
+            f"{one.what}: {one.people} people, {one.patients} events"
+            for one in steps
+            if one.what.startswith("tested") and one.runs != "0"
+        ),
+    }
+
+
+def _model(reading: Reading) -> dict[str, str]:
+    """How it was built and tested."""
+    results, findings = reading.results, reading.findings
+    protocol = _protocol(results)
+    permuted = protocol.get("Permutation test")
     coverage = f" {findings.coverage.in_words()}" if findings.coverage is not None else ""
     return {
-        "1": f"cross-validation of {ours.name}; Parkinson's disease or control",
-        "5a": f"one cohort for both; {cohort_in_words(results.table)}",
-        "6a": f"{len(sites)}: {', '.join(map(str, sites))}",
-        "7": f"cleaned by {protocol.get('Cleaning', 'a recipe of its own')}; see `neuro qc`",
+        "1": f"cross-validation of {results.ours.name}; Parkinson's disease or control",
         "9b": protocol.get("Tokens", "tokens of the scan"),
-        "10": f"{verdict.people} people, {verdict.positive} with the disease: all that there were",
-        "11": "runs that could not be used were left out; covariates that are missing count as the average",
         "12a": protocol["Split"],
+        "12b": f"{protocol.get('Tokens', 'tokens of the scan')}; learned in the training fold alone:"
+        f" {protocol['Inside the training fold']}",
         "12c": f"{protocol.get('Transformer', '')}; {protocol['Settings to choose among']}",
-        "12d": f"sites left out in turn: {across}",
-        "12e": verdict.tests,
+        "12e": f"{findings.verdict.tests}" + (f" Permutation test: {permuted}" if permuted else ""),
         "12f": "none in this run",
         "12g": f"{protocol.get('Training', '')}; {protocol['Inside the training fold']}",
         "13": "classes weigh equally in training; figures that depend on their shares are told beside AUC",
         "14": "results by sex, age, site, motion and medication; confounds partialled out",
         "15": f"probability, threshold and set of labels, all chosen within training folds.{coverage}",
-        "16": "none within folds; from site to site scanner, protocol and people differ",
         "18f": protocol["Versions"],
-        "20a": f"left out: {len(facts['excluded'])}"
-        + "".join(f"; {what}: {why}" for what, why in facts["excluded"][:10]),
-        "20b": f"{cohort_in_words(results.table)} The table of the cohort is in the report.",
-        "21": f"{verdict.people} people, {verdict.positive} events, in each of {ours.within.deals} deals",
         "22": "`neuro train` leaves a folder that `neuro predict` works from alone",
-        "23a": f"AUC {ours.figures['auc']}. {verdict.headline} {notices}",
-        "23b": across,
-        "25": f"{verdict.headline} {beyond_in_words(findings.beyond)}",
-        "26": f"{verdict.people} people; intervals of figures take the trained models as given",
+        "24": "none: it was not updated in this run",
         "27a": "`neuro predict` refuses scans that do not fit, and warns of those unlike training",
     }
+
+
+def _findings(reading: Reading) -> dict[str, str]:
+    """What came out."""
+    findings, ours, verdict = reading.findings, reading.results.ours, reading.findings.verdict
+    notices = (
+        " ".join(notice.words for notice in findings.notices) or "No difference between groups is shown."
+    )
+    across = f"AUC {ours.figures_across['auc']}" if ours.figures_across else "not tested: no other site"
+    beyond = reading.elsewhere.in_words() if reading.elsewhere is not None else []
+    unknown = " ".join([*reading.quality.warnings, *reading.quality.missing])
+    return {
+        "12d": f"sites left out in turn: {across}",
+        "23a": f"AUC {ours.figures['auc']}. {verdict.headline} {findings.reliability.in_words()} {notices}",
+        "23b": " ".join([f"{across}.", *beyond]),
+        "25": f"{verdict.headline} {beyond_in_words(findings.beyond)}",
+        "26": f"{verdict.people} people; intervals of figures take the trained models as given."
+        f" {unknown}".rstrip(),
+        "27c": "another site, and another disease of movement: neither can be told from this run"
+        if reading.elsewhere is None
+        else f"from site to site: {across}; another disease of movement cannot be told from this run",
+    }
+
+
+def _protocol(results: Results) -> dict[str, str]:
+    return {str(term): str(text) for term, text in results.facts["protocol"]}
+
+
+def _medication(table: pd.DataFrame) -> str:
+    """Scanned on or off medication, as far as the table tells."""
+    words = table["medication"].astype(str).str.lower() if "medication" in table else pd.Series(dtype=str)
+    known = [f"{int((words == state).sum())} runs {state} medication" for state in ("on", "off")]
+    return (
+        ", ".join(known) if words.isin(["on", "off"]).any() else "medication at the scan is known of nobody"
+    )
+
+
+def _missing(table: pd.DataFrame) -> str:
+    """Of how many runs age, sex and motion are not known."""
+    groups = groups_of(table)
+    return ", ".join(
+        f"{name} of {int((groups[name] == NOT_KNOWN).sum())} of {len(table)} runs"
+        for name in ("age", "sex", "motion")
+    )

@@ -23,7 +23,6 @@ FACTS = {
     "coverage": 0.9,
     "excluded": [],
     "protocol": [["Split", "4 folds by person"], ["Cleaning", "6p+detrend-0123"]],
-    "map": "votes.nii.gz",
     "command": "neuro evaluate cache --out found",
     "remark": "",
 }

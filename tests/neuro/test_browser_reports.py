@@ -27,12 +27,12 @@ from neuro.explain.study_map import StudyMap
 from neuro.prediction.predict import predict
 from neuro.quality.report import write_quality_report
 from neuro.report.content import ReportInputs
-from neuro.report.page import write_report
 from neuro.study import labels_and_people
 from neuro.tokens import RunTokens
 from tests.browser_watch import PATIENCE, Watch
 from tests.vision.browser_inspection import TOO_WIDE, violations
 
+from .full_report import write_page
 from .made_results import made_results
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def report(brain: nib.Nifti1Image, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("report") / "report.html"
     read = StudyMap(image=brain, in_mni=True, method=DEFAULT, words=("Made up.",))
     results = made_results(excluded=[["sub-99", "no mask"]])
-    write_report(ReportInputs(results=results, relevance=read), path)
+    write_page(ReportInputs(results=results, relevance=read), path)
     return path
 
 

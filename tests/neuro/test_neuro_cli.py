@@ -263,7 +263,7 @@ def test_the_whole_chain_in_real_processes(tmp_path: Path) -> None:
         assert words in printed
     left = {path.name for path in found.iterdir()}
     assert left >= {"report.html", "results.json", "predictions.csv", "cohort.csv", "splits.json"}
-    assert "votes.nii.gz" in left
+    assert left >= {"relevance.nii.gz", "relevance.html", "regions.tsv", "clusters.tsv"}
     results = json.loads((found / "results.json").read_text())
     assert [model["name"] for model in results["models"]] == [
         "brain Transformer",

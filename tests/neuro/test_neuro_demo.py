@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from rich.console import Console
 from data.caches.cache import Cache, prepare
 from data.cohorts.cohort import Cohort
 from data.errors import LeakError, ParameterError
+from data.parcels.atlases import load_atlas
 from data.simulation.cohort import SimulationSpec
 from neuro import demo
 from neuro.conduct import Occasion, Study, conduct
 from neuro.console import show_results
+from neuro.explain import read_study_map
 from neuro.protocol.plan import PlanConfig, load_plan
 from neuro.protocol.results import load_results
 from neuro.protocol.roster import Roster
@@ -29,8 +32,9 @@ from neuro.training.config import TrainingConfig
 NAMES = ["brain Transformer", "connectivity + SVM", "age + sex", "head motion", "site", "majority"]
 FILES = {
     *("cohort.csv", "model_card.md", "predictions.csv", "report.html", "results.json", "splits.json"),
-    "tripod_ai.md",
+    *("relevance.json", "tripod_ai.md"),
 }
+MAP = {"relevance.nii.gz", "relevance.html", "regions.tsv", "clusters.tsv"}
 
 
 def names_in(folder: Path) -> set[str]:
@@ -93,7 +97,7 @@ def test_the_demonstration_leaves_everything_and_goes_on_from_it(tmp_path: Path,
 
 def test_what_is_shown_in_the_terminal(evaluated: Study) -> None:
     console = Console(file=io.StringIO(), width=1000)
-    show_results(evaluated.results, evaluated.findings, console)
+    show_results(evaluated.reading, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert [outcome.name for outcome in evaluated.evaluation.outcomes] == NAMES
     for outcome in evaluated.evaluation.outcomes:
@@ -106,20 +110,21 @@ def test_what_is_shown_in_the_terminal(evaluated: Study) -> None:
             assert figure in line
     assert evaluated.findings.verdict.headline in text
     assert "brain Transformer" in evaluated.findings.verdict.headline
-    for line in evaluated.findings.first_screen:
+    for line in evaluated.reading.first_screen:
         assert line in text
 
 
 def test_an_evaluation_is_the_same_twice_and_replaces_the_earlier_one(
     cache: Cache, study: StudyConfig, evaluated: Study, out: Path
 ) -> None:
-    assert names_in(out) == {*FILES, "votes.nii.gz"}
+    assert names_in(out) == FILES | MAP
     same = ("results.json", "predictions.csv", "cohort.csv", "splits.json", "report.html")
     first = {name: (out / name).read_text(encoding="utf-8") for name in same[:-1]}
-    first_votes, report = nib.load(out / "votes.nii.gz").get_fdata(), (out / "report.html").stat()
+    first |= {name: (out / name).read_text(encoding="utf-8") for name in MAP - {"relevance.nii.gz"}}
+    first_map, report = nib.load(out / "relevance.nii.gz").get_fdata(), (out / "report.html").stat()
     again = conduct(cache, study, out, Occasion(command="neuro evaluate"))
     assert {name: (out / name).read_text(encoding="utf-8") for name in first} == first
-    np.testing.assert_array_equal(nib.load(out / "votes.nii.gz").get_fdata(), first_votes)
+    np.testing.assert_array_equal(nib.load(out / "relevance.nii.gz").get_fdata(), first_map)
     assert (out / "report.html").stat().st_mtime_ns > report.st_mtime_ns
     assert again.findings.verdict.words == evaluated.findings.verdict.words
     facts = json.loads(first["results.json"])["facts"]
@@ -127,9 +132,8 @@ def test_an_evaluation_is_the_same_twice_and_replaces_the_earlier_one(
     assert facts["config"]["plan"]["folds"] == 2
     assert facts["config"]["tokens"]["kind"] == "tubelet"
     assert facts["config"]["model"]["readout"] == "regions"
-    assert facts["map"] == "votes.nii.gz"
     assert facts["command"] == "neuro evaluate"
-    assert names_in(out) == {*FILES, "votes.nii.gz"}
+    assert names_in(out) == FILES | MAP
     read = load_results(out)
     assert read.table["run_id"].tolist() == cache.table["run_id"].tolist()
     np.testing.assert_array_equal(read.ours.within.scores, evaluated.results.ours.within.scores)
@@ -151,16 +155,15 @@ def test_a_map_that_no_longer_holds_is_not_left_behind(
     def refuse(*_: object) -> None:
         raise ParameterError("runs", must_be="on one grid", got="several grids")
 
-    (tmp_path / "votes.nii.gz").write_bytes(b"an earlier one")
-    monkeypatch.setattr("neuro.conduct.vote_map", refuse)
+    for name in MAP:
+        (tmp_path / name).write_bytes(b"an earlier one")
+    monkeypatch.setattr(sys.modules["neuro.explain.study_map"], "require_one_space", refuse)
     conduct(cache, replace(study, plan=replace(study.plan, across=False)), tmp_path)
     assert names_in(tmp_path) == FILES
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Where the difference was read" not in page
-    assert "none: runs must be on one grid, got several grids" in page
-    facts = json.loads((tmp_path / "results.json").read_text())["facts"]
-    assert facts["map"].endswith("got several grids")
-    assert "no map of votes: runs must be on one grid, got several grids" in capsys.readouterr().err
+    words = "There is no map: runs must be on one grid, got several grids."
+    assert words in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "relevance.json").read_text())["words"] == [words]
+    assert words in capsys.readouterr().err
 
 
 def test_parcels_beside_voxels_can_be_what_the_transformer_sees(
@@ -179,6 +182,11 @@ def test_parcels_beside_voxels_can_be_what_the_transformer_sees(
     assert "connectivity of aal + SVM" in names
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "regions of aal over 10 of 20 frames" in page
+    found = read_study_map(tmp_path / "out")
+    assert found is not None
+    assert found.image is not None  # of an atlas that has a name
+    assert found.image.shape == load_atlas("aal").labels_XYZ.shape
+    assert found.clusters is None
 
 
 def test_an_encoder_that_was_trained_on_these_people_is_a_leak(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.covariance import EmpiricalCovariance
 
@@ -135,7 +136,7 @@ def test_it_is_evaluated_and_reported_without_voxels(
     published: Cache, study: StudyConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "votes.nii.gz").write_bytes(b"of an earlier evaluation")
+    (tmp_path / "out" / "relevance.nii.gz").write_bytes(b"of an earlier evaluation")
     done = conduct(
         published, replace(study, tangent=True, plan=replace(study.plan, folds=3)), tmp_path / "out"
     )
@@ -145,7 +146,8 @@ def test_it_is_evaluated_and_reported_without_voxels(
     assert ho.auc.estimate < 0.9  # noise
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"report.html", "results.json", "predictions.csv", "cohort.csv", "splits.json"} <= left
-    assert "votes.nii.gz" not in left
+    assert {"relevance.json", "regions.tsv"} <= left
+    assert not {"relevance.nii.gz", "relevance.html", "clusters.tsv"} & left
     results = json.loads((tmp_path / "out" / "results.json").read_text())["facts"]
     assert results["recipe_identity"] == published.identity
     page = (tmp_path / "out" / "report.html").read_text()
@@ -158,10 +160,9 @@ def test_it_is_evaluated_and_reported_without_voxels(
         "profile": "correlation",
         "centres": True,
     }
-    no_map = "tokens must be places in voxels for a map, got parcel"
-    assert results["map"] == f"none: {no_map}"
-    assert no_map in page
-    assert "Where the difference was read" not in page
+    assert "Where the regions of AAL lie is not known here: they have a table, and no image." in page
+    table = pd.read_csv(tmp_path / "out" / "regions.tsv", sep="\t", dtype={"region": str})
+    assert sorted(table["region"]) == sorted(published.parcels(0, "AAL").regions)
     assert "brain Transformer" in done.findings.verdict.headline
     assert [one.against for one in done.findings.verdict.comparisons] == [CONNECTIVITY, TANGENT]
     assert "It was not compared with models of confounds alone" in done.findings.verdict.words[0] or (

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from data.errors import BadFileError
 from neuro.protocol.contender import Contender
 from neuro.protocol.evaluation import Evaluation, evaluate
+from neuro.protocol.permutation import PermutationTest
 from neuro.protocol.plan import PlanConfig, draw_plan, load_plan
 from neuro.protocol.predictions import Predictions
 from neuro.protocol.results import (
@@ -50,6 +51,7 @@ TABLE = pd.DataFrame(
     }
 )
 FACTS = {"recipe_identity": "x", "coverage": 0.9, "excluded": [["sub-9", "no mask"]], "command": "neuro é"}
+PERMUTED = PermutationTest(observed=0.7, null=(1 / 3, 0.5, 0.1 + 0.2), p_value=0.25, asked=99, seconds=1.5)
 FILES = [COHORT, PREDICTIONS, RESULTS, SPLITS]
 Damage = Callable[[Path], object]
 
@@ -76,7 +78,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def results(evaluation: Evaluation) -> Results:
-    return results_of(evaluation, TABLE, FACTS)
+    return results_of(evaluation, TABLE, FACTS, PERMUTED)
 
 
 @pytest.fixture
@@ -97,6 +99,7 @@ def test_everything_read_back_is_what_was_written(results: Results, folder: Path
     assert sorted(path.name for path in folder.iterdir()) == FILES
     read = load_results(folder)
     assert read.facts == FACTS
+    assert read.permuted == PERMUTED  # to the last digit, each of them
     assert list(results.table) == [name for name in TABLE if name not in ("bold", "mask", "confounds")]
     pd.testing.assert_frame_equal(read.table, results.table, check_exact=True, check_dtype=False)
     assert [model.name for model in read.models] == ["NA", "majority"]
@@ -135,8 +138,9 @@ def test_sites_that_were_not_compared_are_none_when_read(evaluation: Evaluation,
     rivals = [outcome.contender for outcome in evaluation.outcomes[1:]]
     alone = evaluate(rivals, evaluation.roster, plan)
     write_results(results_of(alone, TABLE, FACTS), alone, tmp_path)
-    found = load_results(tmp_path).ours
-    assert (found.across, found.figures_across) == (None, {})
+    found = load_results(tmp_path)
+    assert (found.ours.across, found.ours.figures_across) == (None, {})
+    assert found.permuted is None
 
 
 def test_the_folds_are_those_of_the_evaluation(evaluation: Evaluation, folder: Path) -> None:
@@ -155,6 +159,36 @@ def test_no_path_leaves_the_machine(folder: Path) -> None:
     assert "fd_mean" in (folder / COHORT).read_text(encoding="utf-8")
 
 
+def test_a_folder_of_before_permutations_and_digests_is_read(results: Results, folder: Path) -> None:
+    told(lambda content: [content.pop(name) for name in ("permuted", "sha256")])(folder)
+    read = load_results(folder)
+    assert read.permuted is None
+    same_predictions(results.ours.within, read.ours.within)
+    (folder / SPLITS).unlink()
+    load_results(folder)
+
+
+@pytest.mark.parametrize("name", [COHORT, PREDICTIONS, SPLITS])
+def test_files_of_another_evaluation_are_refused(
+    evaluation: Evaluation, results: Results, folder: Path, name: str
+) -> None:
+    """The same runs and models, with nothing else to tell one from the other."""
+    other = folder / "other"
+    other.mkdir()
+    within = replace(results.ours.within, scores=-results.ours.within.scores)
+    changed = replace(
+        results,
+        table=results.table.assign(age=70.0),
+        models=[replace(results.ours, within=within), *results.models[1:]],
+    )
+    plan = replace(evaluation.plan, within=evaluation.plan.within[::-1])
+    write_results(changed, replace(evaluation, plan=plan), other)
+    load_results(other)
+    (other / name).replace(folder / name)
+    with pytest.raises(BadFileError, match=f"got a {name} that has changed, or is of another evaluation"):
+        load_results(folder)
+
+
 def cut(name: str, share: float) -> Damage:
     def damage(folder: Path) -> None:
         content = (folder / name).read_bytes()
@@ -165,6 +199,7 @@ def cut(name: str, share: float) -> Damage:
 
 def rewritten(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Damage:
     def damage(folder: Path) -> None:
+        told(lambda content: content["sha256"].pop(name))(folder)  # so that the table itself is looked at
         table = pd.read_csv(folder / name, dtype=str, keep_default_na=False)
         change(table).to_csv(folder / name, index=False)
 
@@ -196,6 +231,10 @@ DAMAGES: dict[str, Damage] = {
     "a run that was not in the cohort": rewritten(
         COHORT, lambda table: table.assign(run_id=["new", *table["run_id"][1:]])
     ),
+    "permutations that gave nothing": told(lambda content: content["permuted"].update(null=[])),
+    "permutations in words": told(lambda content: content["permuted"].update(null=["high"])),
+    "permutations without a p": told(lambda content: content["permuted"].pop("p_value")),
+    "digests are a list": told(lambda content: content.update(sha256=["a"])),
     "no score column": rewritten(PREDICTIONS, lambda rows: rows.drop(columns="score")),
     "a score that is no number": rewritten(PREDICTIONS, lambda rows: rows.assign(score="high")),
     "a row is missing": rewritten(PREDICTIONS, lambda rows: rows.drop(index=3)),

@@ -100,11 +100,13 @@ def test_a_glass_brain_is_a_picture_with_colour_where_the_map_is_strong(
 def test_the_page_fetches_nothing(brain: nib.Nifti1Image, tmp_path: Path) -> None:
     write_interactive(brain, tmp_path / "map.html", title="A map & more")
     page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    write_interactive(brain, tmp_path / "again.html", title="A map & more")
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
     assert "http://" not in page
     assert "https://" not in page
     tags = r"""<(?:script|img|link|iframe|object)\b[^>]*\b(?:src|href|data)\s*=\s*["'](?!data:|#)"""
     assert not re.search(rf"""{tags}|url\((?!["']?data:)|@import""", page)
-    assert "A map & more" in page
+    assert page.count("A map &amp; more") == 2  # title and heading
     assert "base64" in page
 
 
@@ -114,3 +116,14 @@ def test_an_empty_map_has_no_picture(brain: nib.Nifti1Image, tmp_path: Path) -> 
         glass_brain(empty)
     with pytest.raises(ParameterError, match="map must be one with values"):
         write_interactive(empty, tmp_path / "map.html")
+
+
+def test_a_region_that_is_larger_than_what_is_shown_is_shown(brain: nib.Nifti1Image, tmp_path: Path) -> None:
+    """Of few regions the strongest may be more than the strongest 5 % of voxels, all of one value."""
+    inside = brain.get_fdata() > 0
+    left = inside & (np.arange(inside.shape[0])[:, None, None] < 16)
+    assert left.sum() > 0.06 * inside.sum()
+    values = np.where(left, 2.0, np.where(inside, 0.5, 0)).astype(np.float32)
+    write_glass_brain(nib.Nifti1Image(values, brain.affine), tmp_path / "map.png")
+    pixels = np.asarray(Image.open(tmp_path / "map.png").convert("RGB")).astype(int)
+    assert (pixels[..., 0] > pixels[..., 2] + 60).mean() > 0.01

@@ -13,7 +13,7 @@ import torch
 from data.caches.cache import Cache
 from data.errors import ParameterError
 from neuro.classifier import ParkinsonClassifier
-from neuro.explain import METHODS, Options, as_image, group_map, out_of_fold, relevance, vote_map, write_image
+from neuro.explain import METHODS, Options, as_image, group_map, out_of_fold, relevance, write_image
 from neuro.protocol.contender import Contender
 from neuro.protocol.evaluation import evaluate
 from neuro.protocol.plan import draw_plan
@@ -35,7 +35,7 @@ class Known:
     labels: np.ndarray
 
     def vote_map(self, runs: list[RunTokens]) -> np.ndarray:
-        return vote_map(self.models, runs, self.fold_of, self.labels)
+        return group_map(out_of_fold(self.models, runs, self.fold_of, "votes"), self.labels)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +111,9 @@ def test_an_image_is_written_whole_and_read_back(tmp_path: Path) -> None:
     volume_XYZ = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     image = nib.Nifti1Image(volume_XYZ, np.diag([4.0, 4.0, 4.0, 1.0]))
     for _ in range(2):  # the second in the first one's place
-        write_image(image, tmp_path / "votes.nii.gz")
-    assert [path.name for path in tmp_path.iterdir()] == ["votes.nii.gz"]
-    read = nib.load(tmp_path / "votes.nii.gz")
+        write_image(image, tmp_path / "map.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["map.nii.gz"]
+    read = nib.load(tmp_path / "map.nii.gz")
     np.testing.assert_array_equal(read.get_fdata(), volume_XYZ)
     np.testing.assert_array_equal(read.affine, image.affine)
 
@@ -143,13 +143,6 @@ def test_a_model_that_does_not_vote_by_place_has_no_map(
     fitted = replace(study, model=model).classifier().fit(tokens, labels_and_people(cache)[0])
     with pytest.raises(ParameterError, match="readout must be one whose logit is a sum of votes"):
         replace(evaluation, models=[fitted, fitted]).vote_map(tokens)
-
-
-def test_regions_have_no_voxels_to_draw(evaluation: Known, study: StudyConfig) -> None:
-    series = np.random.default_rng(0).normal(size=(12, 24, 4))
-    fitted = study.classifier().fit(series, [0, 1] * 6)
-    with pytest.raises(ParameterError, match="tokens must be places in voxels for a map, got parcel"):
-        replace(evaluation, models=[fitted, fitted]).vote_map(fitted.tokens(series))
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "occlusion"])

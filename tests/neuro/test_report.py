@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,22 +15,24 @@ from markupsafe import escape
 
 from data.caches.cache import Cache
 from data.interval import Interval
+from neuro.explain import StudyMap
 from neuro.model import ModelConfig
 from neuro.protocol.metrics import METRICS
 from neuro.protocol.plan import draw_plan
 from neuro.protocol.results import Results
 from neuro.protocol.roster import Roster
-from neuro.report.cohort_words import cohort_in_words, cohort_rows
+from neuro.report.content import ReportInputs
 from neuro.report.findings import Findings, find
-from neuro.report.page import ReportInputs, write_report
 from neuro.report.protocol_words import protocol_rows
 from neuro.study import StudyConfig
 
+from .full_report import pictures, write_page
 from .made_results import made_results
+from .undrawn import leave_undrawn
 
 HOSTILE = ("<script>alert(1)</script>", "\"'&", r"$\frac{$", "a $5 and $6 site")
-ACROSS = "From site to site"
-MAP, PLANTED = "Where the difference was read", "Yellow: the region where the simulation"
+OTHERS = "by models of the others</td>"  # a row of probabilities for each site
+MAP, PLANTED = "Map of relevance over the brain", "Yellow: the region where the simulation"
 
 
 @pytest.fixture(scope="module")
@@ -47,41 +48,41 @@ def findings(results: Results) -> Findings:
 @pytest.fixture
 def inputs(results: Results, findings: Findings, monkeypatch: pytest.MonkeyPatch) -> ReportInputs:
     """What is found is found once: only tests that say so look for it anew."""
-    monkeypatch.setattr("neuro.report.page.find", lambda _: findings)
+    monkeypatch.setattr("neuro.report.reading.find", lambda _: findings)
     return ReportInputs(results=results)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_undrawn(monkeypatch)
+
+
 @pytest.fixture(scope="module")
-def votes() -> nib.Nifti1Image:
+def mapped() -> StudyMap:
     volume = np.random.default_rng(0).normal(size=(12, 14, 12)).astype(np.float32)
     affine = np.diag([12.0, 12, 12, 1])
     affine[:3, 3] = -66, -100, -50
-    return nib.Nifti1Image(volume, affine)
+    image = nib.Nifti1Image(volume, affine)
+    return StudyMap(image=image, in_mni=True, words=("Made by a method.",))
 
 
 def render(inputs: ReportInputs, tmp_path: Path) -> str:
-    write_report(inputs, tmp_path / "report.html")
+    write_page(inputs, tmp_path / "report.html")
     return (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-def pictures(html: str) -> dict[str, tuple[str, bytes]]:
-    """Kind and content of each picture, by the words that stand for it."""
-    found = re.findall(r'<img src="data:image/([a-z+]+);base64,([^"]+)" alt="([^"]+)"', html)
-    return {words: (kind, base64.b64decode(content, validate=True)) for kind, content, words in found}
 
 
 def picture(html: str, words: str) -> bytes:
     return next(content for alt, (_, content) in pictures(html).items() if alt.startswith(words))
 
 
-def test_one_file_that_fetches_nothing(inputs: ReportInputs, votes: object, tmp_path: Path) -> None:
-    html = render(replace(inputs, votes=votes), tmp_path)
+def test_one_file_that_fetches_nothing(inputs: ReportInputs, mapped: StudyMap, tmp_path: Path) -> None:
+    html = render(replace(inputs, relevance=mapped), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert "http:" not in html
     assert "https:" not in html
     for tag in ("<script", "<link", "<iframe", "@import", "url("):
         assert tag not in html
-    assert len(re.findall("<img ", html)) == len(pictures(html)) == 6
+    assert len(re.findall("<img ", html)) == len(pictures(html)) == 8
     for kind, content in pictures(html).values():
         if kind == "png":
             assert content.startswith(b"\x89PNG")
@@ -94,6 +95,11 @@ def test_one_file_that_fetches_nothing(inputs: ReportInputs, votes: object, tmp_
             assert "".join(target).startswith("#") or "".join(target).startswith("data:")
 
 
+def tables(html: str) -> str:
+    """Those of the models: from the results to the next section after that of sites."""
+    return html.partition("<h2>Results</h2>")[2].partition("<h2>Who was told apart</h2>")[0]
+
+
 def cells(figures: dict[str, Interval]) -> str:
     return "".join(
         f'<td class="n">{value.estimate:.3f}<br><small>{value.low:.2f} – {value.high:.2f}</small></td>'
@@ -101,6 +107,7 @@ def cells(figures: dict[str, Interval]) -> str:
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_figure_of_every_model_stands_in_it(
     inputs: ReportInputs, results: Results, tmp_path: Path
 ) -> None:
@@ -112,21 +119,24 @@ def test_every_figure_of_every_model_stands_in_it(
         across = next(line for line in html.splitlines() if f"<td>{escape(model.name)}</td>" in line)
         assert cells(model.figures_across) in across
     for metric in METRICS.values():
-        assert html.count(f'<th class="n">{escape(metric.title)}</th>') == 2  # within and across
+        assert tables(html).count(f'<th class="n">{escape(metric.title)}</th>') == 2  # within and across
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_sites_are_compared_only_where_they_were(
     inputs: ReportInputs, results: Results, tmp_path: Path
 ) -> None:
     html = render(inputs, tmp_path)
-    assert ACROSS in html
     assert "Each of A, B tested by models of the others." in html
+    assert html.count(OTHERS) == 2
     alone = replace(results, models=[replace(m, across=None, figures_across={}) for m in results.models])
     html = render(replace(inputs, results=alone), tmp_path)
-    assert ACROSS not in html
     assert "tested by models of the others" not in html
+    assert OTHERS not in html
+    assert "It was not tested on a site that it had not seen" in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_verdict_and_its_warnings_stand_on_the_first_screen(
     inputs: ReportInputs, findings: Findings, tmp_path: Path
 ) -> None:
@@ -141,6 +151,7 @@ def test_the_verdict_and_its_warnings_stand_on_the_first_screen(
     assert str(escape(findings.verdict.tests)) in rest
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_groups_that_differ_are_told_on_the_first_screen_and_others_further_down(tmp_path: Path) -> None:
     """Ours tells men from nobody: found anew, from predictions alone."""
     made = made_results(people=80)
@@ -150,11 +161,12 @@ def test_groups_that_differ_are_told_on_the_first_screen_and_others_further_down
     called = np.where(sex == "M", 0, ours.labels)[None].repeat(ours.deals, 0)
     model = replace(made.ours, within=replace(ours, scores=blind, called=called))
     made = replace(made, models=[model, *made.models[1:]], table=made.table.assign(sex=sex))
-    found = write_report(ReportInputs(results=made), tmp_path / "report.html")
+    found = write_page(ReportInputs(results=made), tmp_path / "report.html")
     differing = [notice.words for notice in found.notices if notice.kind == "differs"]
     others = [notice.words for notice in found.notices if notice.kind != "differs"]
     assert any("for women" in words and "for men" in words for words in differing)
     assert found.first_screen[:-1] == differing
+    assert "must not be believed" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     first, rest = (tmp_path / "report.html").read_text(encoding="utf-8").split("<h2>Results</h2>")
     for words in differing:
         assert f"<p>{escape(words)}</p>" in first
@@ -196,6 +208,7 @@ def test_probabilities_and_groups_are_drawn_and_told(
     assert "<h1>A trial</h1>" in without
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_says_what_it_is_and_how_it_came_about(inputs: ReportInputs, tmp_path: Path) -> None:
     rows = [["Split", "5 folds <by person>"], ["Cleaning", "6p+detrend"]]
     facts = {**inputs.results.facts, "protocol": rows, "remark": "Simulated & planted."}
@@ -231,97 +244,35 @@ def test_how_it_was_done_in_words(cache: Cache, study: StudyConfig) -> None:
     assert "Frozen pictures" not in rows
 
 
-def test_the_cohort_is_counted_by_people(inputs: ReportInputs, tmp_path: Path) -> None:
-    html = render(inputs, tmp_path)
-    rows = re.findall(r"<tr><td>(\w)</td><td>(\w+)</td><td class=\"n\">(\d+)</td>", html)
-    expected = inputs.results.table.groupby(["site", "label"])["person"].nunique()
-    assert {(s, g): int(n) for s, g, n in rows} == {
-        (site, "patients" if label else "controls"): count for (site, label), count in expected.items()
-    }
-
-
-def test_a_person_of_two_participant_ids_is_counted_once(inputs: ReportInputs, tmp_path: Path) -> None:
-    table = inputs.results.table.copy()
-    assert "20 patients and 20 controls from 2 sites." in render(inputs, tmp_path)
-    first, second = table.index[table["label"] == 1][:2]
-    table.loc[second, ["person", "site"]] = table.loc[first, ["person", "site"]]
-    html = render(replace(inputs, results=replace(inputs.results, table=table)), tmp_path)
-    assert "19 patients and 20 controls from 2 sites." in html
-    site = table.loc[first, "site"]
-    row = next(row for row in cohort_rows(table) if (row["site"], row["group"]) == (site, "patients"))
-    runs = int(((table["site"] == site) & (table["label"] == 1)).sum())
-    assert (row["people"], row["runs"]) == (runs - 1, runs)
-
-
-def test_what_was_left_out_is_listed(inputs: ReportInputs, tmp_path: Path) -> None:
-    facts = {**inputs.results.facts, "excluded": [["sub-99", "no mask <here>"]]}
-    html = render(replace(inputs, results=replace(inputs.results, facts=facts)), tmp_path)
-    assert "<li>sub-99: no mask &lt;here&gt;</li>" in html
-    assert "Left out: 1" in html
-
-
-def test_a_hostile_site_name_is_only_a_name(tmp_path: Path) -> None:
-    """In the table, in every picture, and in what is found of groups."""
-    command = " ".join(HOSTILE)
-    made = made_results(sites=HOSTILE, command=command, remark=command, excluded=[[command, command]])
-    html = render(ReportInputs(results=made), tmp_path)
-    assert "<script" not in html
-    assert all(b"<script" not in content for _, content in pictures(html).values())
-    for name in HOSTILE:
-        assert f"<td>{escape(name)}</td>" in html
-    assert f"<code>{escape(command)}</code>" in html
-
-
-def test_the_map_stands_there_only_with_votes(inputs: ReportInputs, votes: object, tmp_path: Path) -> None:
+def test_the_map_stands_there_only_where_there_is_one(
+    inputs: ReportInputs, mapped: StudyMap, tmp_path: Path
+) -> None:
     assert MAP not in render(inputs, tmp_path)
-    without = render(replace(inputs, votes=votes), tmp_path)
+    without = render(replace(inputs, relevance=mapped), tmp_path)
     assert MAP in without
     assert PLANTED not in without
-    outline = render(replace(inputs, votes=votes, planted=votes), tmp_path)
+    outline = render(replace(inputs, relevance=mapped, planted=mapped.image), tmp_path)
     assert PLANTED in outline
     assert picture(outline, "Map of") != picture(without, "Map of")
 
 
 @pytest.mark.filterwarnings("ignore:empty mask")  # nilearn says so, and draws the template
-def test_a_map_of_nothing_is_still_a_map(
-    inputs: ReportInputs, votes: nib.Nifti1Image, tmp_path: Path
-) -> None:
-    nothing = nib.Nifti1Image(np.zeros(votes.shape, np.float32), votes.affine)
-    assert MAP in render(replace(inputs, votes=nothing), tmp_path)
+def test_a_map_of_nothing_is_still_a_map(inputs: ReportInputs, mapped: StudyMap, tmp_path: Path) -> None:
+    image = mapped.image
+    nothing = nib.Nifti1Image(np.zeros(image.shape, np.float32), image.affine)
+    assert MAP in render(replace(inputs, relevance=replace(mapped, image=nothing)), tmp_path)
 
 
-@pytest.mark.parametrize("sex", ["n/a", np.nan, None])
-def test_unknown_ages_and_sexes_are_told_as_unknown(sex: object) -> None:
-    table = made_results().table.assign(age=np.nan, sex=sex, fd_mean=np.nan)
-    rows = cohort_rows(table)
-    assert len(rows) == 4
-    for row in rows:
-        assert (row["age"], row["female"], row["fd"]) == ("unknown",) * 3
-    assert cohort_in_words(table) == "20 patients and 20 controls from 2 sites."
-
-
-def test_a_cohort_of_which_nothing_is_known_is_reported(tmp_path: Path) -> None:
-    """One site, no age, no sex, no motion; and no model but ours: found anew."""
-    made = made_results(sites=["A"], across=False)
-    table = made.table.assign(age=np.nan, sex="n/a", fd_mean=np.nan)
-    made = replace(made, table=table, models=made.models[:1])
-    found = write_report(ReportInputs(results=made), tmp_path / "report.html")
-    assert found.verdict.comparisons == ()
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "It was not compared with models of confounds alone" in html
-    assert "was not tested: none is known" in html
-    assert "Whether results differ by medication was not tested" in html
-    assert ACROSS not in html
-
-
+@pytest.mark.usefixtures("undrawn")
 def test_without_sets_there_is_no_word_of_coverage(
     inputs: ReportInputs, findings: Findings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert "Sets held the true label" in render(inputs, tmp_path)
-    monkeypatch.setattr("neuro.report.page.find", lambda _: replace(findings, coverage=None))
-    assert "Sets held the true label" not in render(inputs, tmp_path)
+    assert "<li>Sets held the true label" in render(inputs, tmp_path)
+    monkeypatch.setattr("neuro.report.reading.find", lambda _: replace(findings, coverage=None))
+    assert "<li>Sets held the true label" not in render(inputs, tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failed_write_leaves_the_earlier_report(
     inputs: ReportInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +284,7 @@ def test_a_failed_write_leaves_the_earlier_report(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_report(inputs, path)
+        write_page(inputs, path)
     assert path.read_text() == "an earlier one"
     assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
 

@@ -12,9 +12,11 @@ import pytest
 from data.errors import ParameterError
 from neuro.cli import main
 from neuro.protocol.metrics import METRICS
-from neuro.report.findings import Findings, find
-from neuro.report.model_card import markdown_table, model_card
-from neuro.report.page import ReportInputs
+from neuro.report.content import ReportInputs
+from neuro.report.findings import find
+from neuro.report.markdown import markdown_table
+from neuro.report.model_card import model_card
+from neuro.report.reading import Reading, read
 from neuro.report.tripod import AUTHORS, ITEMS, tripod
 from neuro.report.write import CARD, CHECKLIST, write_reports
 
@@ -31,12 +33,12 @@ RESULTS = made_results(protocol=PROTOCOL, excluded=[["sub-99", "no | mask"]])
 
 
 @pytest.fixture(scope="module")
-def findings() -> Findings:
-    return find(RESULTS)
+def reading() -> Reading:
+    return read(RESULTS)
 
 
-def test_the_card_has_every_section_and_every_figure(findings: Findings) -> None:
-    card = model_card(RESULTS, findings)
+def test_the_card_has_every_section_and_every_figure(reading: Reading) -> None:
+    card, findings = model_card(reading), reading.findings
     headings = re.findall(r"^## (.*)$", card, re.M)
     assert headings == [
         *("Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data"),
@@ -53,20 +55,20 @@ def test_the_card_has_every_section_and_every_figure(findings: Findings) -> None
 
 def test_a_card_without_other_sites_says_so() -> None:
     alone = made_results(sites=("A",), across=False, protocol=PROTOCOL)
-    card = model_card(alone, find(alone))
+    card = model_card(read(alone))
     assert "It was not tested on a site that it had not seen." in card
     assert "site to site" not in card
 
 
-def test_the_checklist_fills_in_what_a_run_knows_and_leaves_the_rest(findings: Findings) -> None:
-    text = tripod(RESULTS, findings)
+def test_the_checklist_fills_in_what_a_run_knows_and_leaves_the_rest(reading: Reading) -> None:
+    text = tripod(reading)
     rows = dict(re.findall(r"^\| (\d+[a-g]?) \| [^|]* \| (.*) \|$", text, re.M))
     assert list(rows) == [number for number, _ in ITEMS]
     for number in ("2", "3a", "5b", "8a", "17", "18a", "18b", "19"):  # what no run can know
         assert rows[number] == AUTHORS
     assert str(RESULTS.ours.figures["auc"]) in rows["23a"]
     assert str(RESULTS.ours.figures_across["auc"]) in rows["23b"]
-    assert rows["20a"] == "left out: 1; sub-99: no / mask"
+    assert rows["20a"] == "41 runs or images of 41 people found; left out 1; no / mask: 1"
     filled = sum(told != AUTHORS for told in rows.values())
     assert f"Filled in from the run: {filled} of {len(ITEMS)} items" in text
 
@@ -75,16 +77,16 @@ def test_a_table_keeps_its_columns() -> None:
     assert markdown_table(("a", "b"), [["1|2", 3]]) == ["| a | b |", "| --- | --- |", "| 1/2 | 3 |"]  # type: ignore[list-item]
 
 
-def test_all_three_lie_side_by_side(tmp_path: Path, findings: Findings) -> None:
+def test_all_three_lie_side_by_side(tmp_path: Path, reading: Reading) -> None:
     found = write_reports(ReportInputs(results=RESULTS), tmp_path / "page.html")
-    assert found.verdict == findings.verdict
+    assert found.findings.verdict == reading.findings.verdict
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["page.html", CARD, CHECKLIST])
     with pytest.raises(ParameterError, match="--out must be in a folder that is there"):
         write_reports(ReportInputs(results=RESULTS), tmp_path / "none" / "page.html")
 
 
-def test_findings_are_the_same_twice_and_know_whom_to_compare(findings: Findings) -> None:
-    again = find(RESULTS)
+def test_findings_are_the_same_twice_and_know_whom_to_compare(reading: Reading) -> None:
+    again, findings = find(RESULTS), reading.findings
     assert again.verdict == findings.verdict
     assert again.first_screen == findings.first_screen
     assert [(one.kind, one.against) for one in findings.verdict.comparisons] == [
