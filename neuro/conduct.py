@@ -171,6 +171,7 @@ def _mapped(evaluation: Evaluation, runs: Any, cache: Cache, progress: Progress)
         runs=runs,
         fold_of_N=outcome.within.folds[0],
         labels_N=evaluation.roster.labels,
+        sites_N=evaluation.roster.sites,
     )
     spec = runs[0].spec
     names = cache.parcels(0, spec.atlas).regions if isinstance(spec, ParcelSpec) else None

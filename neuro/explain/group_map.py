@@ -51,8 +51,19 @@ def out_of_fold(
     ]
 
 
-def group_map(relevances: Sequence[Relevance], labels_N: NDArray[np.int64]) -> Floats:
+def group_map(
+    relevances: Sequence[Relevance],
+    labels_N: NDArray[np.int64],
+    sites_N: NDArray[np.object_] | None = None,
+) -> Floats:
     """Mean of positive runs less that of negative ones: (X, Y, Z), or (R,) of regions.
+
+    Args:
+        relevances: of each run.
+        labels_N: 0 or 1.
+        sites_N: where each was scanned; the difference is then taken within sites, each counting by its runs,
+            so that what a model says of a site cancels also where sites hold unequal shares of patients. A
+            site of one label has no part in it, unless all are such.
 
     Raises:
         ParameterError: runs that are not on one grid or of one atlas, or labels of one kind only.
@@ -63,9 +74,23 @@ def group_map(relevances: Sequence[Relevance], labels_N: NDArray[np.int64]) -> F
         got = f"{sorted({int(label) for label in labels_N})} of {len(labels_N)}"
         raise ParameterError("labels", must_be=f"0 and 1, of {len(relevances)} runs", got=got)
     total = np.zeros_like(relevances[0].volume())
-    for one, label in zip(relevances, labels_N, strict=True):
-        total += (1 if label == 1 else -1) / counts[label] * one.volume()
+    for one, weight in zip(relevances, _weights(labels_N, sites_N), strict=True):
+        total += weight * one.volume()
     return total
+
+
+def _weights(labels_N: NDArray[np.int64], sites_N: NDArray[np.object_] | None) -> Floats:
+    """Of each run (N,): those of positive runs add up to 1, those of negative ones to -1."""
+    sites = [] if sites_N is None else [sites_N == site for site in sorted(set(sites_N))]
+    sites = [here for here in sites if len(set(labels_N[here].tolist())) == 2]
+    sites = sites or [np.ones(len(labels_N), dtype=bool)]
+    counted = sum(int(here.sum()) for here in sites)
+    weight_N = np.zeros(len(labels_N), dtype=np.float32)
+    for here in sites:
+        for label, sign in ((0, -1), (1, 1)):
+            cell = here & (labels_N == label)
+            weight_N[cell] = sign * here.sum() / counted / cell.sum()
+    return weight_N
 
 
 def require_one_space(runs: Sequence[RunTokens]) -> None:

@@ -36,12 +36,14 @@ class Explaining:
         runs: all runs, of one space.
         fold_of_N: the fold that each run was tested in.
         labels_N: 0 or 1.
+        sites_N: where each was scanned.
     """
 
     classifiers: Sequence[ParkinsonClassifier]
     runs: Sequence[RunTokens]
     fold_of_N: NDArray[np.int64]
     labels_N: NDArray[np.int64]
+    sites_N: NDArray[np.object_]
 
     def by(self, method: str) -> list[Relevance]:
         """Every run's relevance by the model that had not seen the person.
@@ -58,7 +60,16 @@ class Explaining:
             runs=[self.runs[row] for row in rows],
             fold_of_N=self.fold_of_N[rows],
             labels_N=self.labels_N[rows],
+            sites_N=self.sites_N[rows],
         )
+
+    def map_of(self, found: Sequence[Relevance]) -> Floats:
+        """Patients less controls, within sites, of the relevance of each run.
+
+        Raises:
+            ParameterError: labels of one kind only.
+        """
+        return group_map(found, self.labels_N, self.sites_N)
 
     def with_random_weights(self) -> Explaining:
         """The same with every weight drawn anew, from the readout down to the embeddings.
@@ -113,9 +124,9 @@ def check_map(found: Sequence[Relevance], explaining: Explaining) -> MapChecks:
     strong = [own_M >= np.percentile(own_M, STRONG) for own_M, _ in maps]
     rows = _few(explaining.fold_of_N, explaining.labels_N, FEW)
     some = explaining.at(rows)
-    map_XYZ = group_map([found[row] for row in rows.tolist()], some.labels_N)
+    map_XYZ = some.map_of([found[row] for row in rows.tolist()])
     methods, not_compared = _other_methods(found[0].method, map_XYZ, some, brain_XYZ)
-    random_XYZ = group_map(some.with_random_weights().by(found[0].method), some.labels_N)
+    random_XYZ = some.map_of(some.with_random_weights().by(found[0].method))
     random = rank_correlation(map_XYZ, random_XYZ, brain_XYZ)
     return MapChecks(
         runs=len(rows),
@@ -140,7 +151,7 @@ def _other_methods(
     for other in (name for name in COMPARED if name != method):
         try:
             _require_affordable(other, explaining.runs[0])
-            other_XYZ = group_map(explaining.by(other), explaining.labels_N)
+            other_XYZ = explaining.map_of(explaining.by(other))
         except ParameterError as error:
             not_compared[other] = str(error).rstrip(".")
             continue
@@ -197,7 +208,9 @@ def _of_folds(
         own_N = explaining.fold_of_N == fold
         sides = [np.flatnonzero(own_N), np.flatnonzero(~own_N)]
         if all(len(np.unique(labels_N[rows])) == 2 for rows in sides):
-            own, others = (group_map([found[row] for row in rows.tolist()], labels_N[rows]) for rows in sides)
+            own, others = (
+                explaining.at(rows).map_of([found[row] for row in rows.tolist()]) for rows in sides
+            )
             yield np.abs(own[brain_XYZ]), np.abs(others[brain_XYZ])
 
 

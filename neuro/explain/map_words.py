@@ -26,7 +26,8 @@ def method_words(method: str, refused: Mapping[str, str]) -> tuple[str, ...]:
     """
     made = (
         f"Made by {method}: {METHODS[method].about}. Every run by the model of the first deal that had not"
-        " seen the person; the map is the mean over patients less that over controls."
+        " seen the person; the map is the mean over patients less that over controls,"
+        " within sites."
     )
     return (*(f"Not by {name}: {why}." for name, why in refused.items()), made)
 

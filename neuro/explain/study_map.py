@@ -19,7 +19,7 @@ import pandas as pd
 from data.errors import HubUnreachableError, MissingDependencyError, ParameterError
 from data.parcels.atlases import Atlas
 from data.quality.coverage import is_mni
-from neuro.explain.group_map import Floats, group_map, require_one_space
+from neuro.explain.group_map import Floats, require_one_space
 from neuro.explain.image import as_image, known_atlas
 from neuro.explain.map_checks import Explaining, MapChecks, check_map
 from neuro.explain.map_words import check_words, method_words
@@ -69,7 +69,7 @@ def study_map(explaining: Explaining, *, space: str, names: Sequence[str] | None
     try:
         require_one_space(explaining.runs)
         found, refused = _explained(explaining)
-        map_XYZ = group_map(found, explaining.labels_N)
+        map_XYZ = explaining.map_of(found)
         if not map_XYZ.any() or not np.isfinite(map_XYZ).all():
             got = "0 at every place" if np.isfinite(map_XYZ).all() else "values that are not"
             raise ParameterError("relevance", must_be="finite, and above 0 somewhere", got=got)

@@ -173,6 +173,29 @@ def test_a_map_of_regions_is_a_value_for_each(study: StudyConfig) -> None:
     np.testing.assert_allclose(group_map(found, labels), expected, atol=1e-6)
 
 
+def test_what_a_site_says_cancels_where_sites_hold_unequal_shares_of_patients(study: StudyConfig) -> None:
+    series = np.random.default_rng(0).normal(size=(12, 24, 4))
+    labels = np.array([1, 1, 1, 0, 1, 0, 0, 0, 0, 1, 1, 1])
+    sites = np.array(["A"] * 4 + ["B"] * 5 + ["C"] * 3, dtype=object)  # C holds patients alone
+    fitted = study.classifier().fit(series, labels)
+    found = [relevance(fitted, run, "votes") for run in fitted.tokens(series)]
+    values = np.stack([one.values_S for one in found])
+    within = [
+        values[(sites == site) & (labels == 1)].mean(0) - values[(sites == site) & (labels == 0)].mean(0)
+        for site in ("A", "B")
+    ]
+    expected = (4 * within[0] + 5 * within[1]) / 9
+    np.testing.assert_allclose(group_map(found, labels, sites), expected, atol=1e-6)
+    shifted = [
+        replace(one, values_S=one.values_S + 3 * (site == "A"))
+        for one, site in zip(found, sites, strict=True)
+    ]
+    np.testing.assert_allclose(group_map(shifted, labels, sites), expected, atol=1e-6)
+    assert np.abs(group_map(shifted, labels) - group_map(found, labels)).min() > 0.1
+    alone = np.where(labels == 1, "A", "B").astype(object)
+    np.testing.assert_allclose(group_map(found, labels, alone), group_map(found, labels), atol=1e-6)
+
+
 def test_a_group_needs_both_labels_and_a_model_for_everybody(
     evaluation: Known, tokens: list[RunTokens]
 ) -> None:

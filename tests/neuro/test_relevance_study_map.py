@@ -57,7 +57,13 @@ def trained(runs: list[RunTokens], labels: np.ndarray, readout: str = "regions")
         )
         rows = np.flatnonzero(fold_of != fold)
         models.append(made.fit([runs[row] for row in rows], labels[rows]))
-    return Explaining(classifiers=models, runs=runs, fold_of_N=fold_of, labels_N=labels)
+    return Explaining(
+        classifiers=models,
+        runs=runs,
+        fold_of_N=fold_of,
+        labels_N=labels,
+        sites_N=np.full(len(labels), "here", dtype=object),
+    )
 
 
 @pytest.fixture(scope="module")
