@@ -29,10 +29,17 @@ def reliability_figure(found: Reliability, positive: str = "label 1") -> Figure:
         axes.plot([0, 1], [0, 1], color=MUTED, ls="--", lw=1, label="every probability true")
         _shares(axes, found.bins)
         axes.set(ylabel=f"share that is {positive}", ylim=(-0.03, 1.03))
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
         axes.set_title(_heading(found), fontsize=9, loc="left", color=INK)
         _counts(counts, found.bins)
         counts.set(xlabel=f"predicted probability of {positive}", xlim=(-0.03, 1.03), ylabel="people")
+        counts.legend(  # below: points may lie anywhere above
+            *axes.get_legend_handles_labels(),
+            frameon=False,
+            fontsize=8,
+            ncols=2,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.6),
+        )
         figure.align_ylabels()
         return figure
 
