@@ -25,6 +25,7 @@ from data.interval import Interval, wilson
 from neuro.calibration.bin_errors import BinSums, bin_sums, equal_count, equal_width
 from neuro.calibration.slope import slopes
 from neuro.protocol.predictions import Predictions
+from neuro.protocol.verdict_words import p_in_words
 
 Floats = NDArray[np.float64]
 PEOPLE_A_BIN = 8  # fewer tell nothing: the share of 8 has an interval some 0.6 wide
@@ -91,9 +92,9 @@ class Reliability:
             f" {self.ece_if_calibrated.low:.3f} to {self.ece_if_calibrated.high:.3f} if every probability of"
             f" these {self.people} people were true"
         )
-        if self.p_calibrated < 0.05:
-            return f"Not calibrated: {told} (p = {self.p_calibrated:.3f})."
-        return f"No miscalibration shown, which few people can hide: {told} (p = {self.p_calibrated:.2f})."
+        shown = self.p_calibrated < 0.05
+        judged = "Not calibrated" if shown else "No miscalibration shown, which few people can hide"
+        return f"{judged}: {told} ({p_in_words(self.p_calibrated)})."
 
 
 def reliability(
