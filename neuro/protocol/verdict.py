@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from data.interval import Interval
 from data.quality.group_differences import holm
 from neuro.protocol.chance import ChanceTest, auc_with_training, chance_test
@@ -55,6 +57,7 @@ class AgainstChance:
 
     Attributes:
         auc: within folds, training counted in the interval.
+        expected: mean AUC of permuted labels: 0.5, but for what sites tell.
         p_value: two-sided.
         answer: at the level of the verdict.
         test: how it was asked.
@@ -63,6 +66,7 @@ class AgainstChance:
     """
 
     auc: Interval
+    expected: float
     p_value: float
     answer: Answer
     test: str
@@ -159,7 +163,9 @@ def verdict(
         chance=against_chance,
         comparisons=comparisons,
         alpha=config.alpha,
-        headline=headline(ours.model, against_chance.answer, against_chance.auc, answers),
+        headline=headline(
+            ours.model, against_chance.answer, against_chance.auc, answers, against_chance.expected
+        ),
         tests=" ".join([f"Chance: {against_chance.test}.", *([PAIRED] if comparisons else [])]),
     )
 
@@ -171,16 +177,21 @@ def _against_chance(
     given = None
     if chance is not None:
         p_value, direction, least = chance.two_sided, 0.5 - chance.p_value, chance.least
+        expected = float(np.mean(chance.null))
     else:
         given = chance_test(ours, permutations=config.resamples, seed=config.seed)
         p_value, direction, least = given.p_value, given.observed - given.expected, 0.0
+        expected = given.expected
     answer = _answer(p_value, direction, config.alpha)
     return AgainstChance(
         auc=auc,
+        expected=expected,
         p_value=p_value,
         answer=answer,
         test=f"{BY_PERMUTATION}; {chance.made_in_words}" if chance is not None else BY_SCORES,
-        words=chance_in_words(ours.model, auc, p_value, answer, least=least, alpha=config.alpha),
+        words=chance_in_words(
+            ours.model, auc, p_value, answer, expected=expected, least=least, alpha=config.alpha
+        ),
         permuted=chance,
         given=given,
     )

@@ -18,7 +18,12 @@ PAIRED = (
 )
 
 
-def headline(model: str, chance: str, auc: Interval, comparisons: Sequence[tuple[str, str, str]]) -> str:
+SITES_TELL = 0.05  # from 0.5, of the mean AUC of labels permuted within sites: beyond, it is told
+
+
+def headline(
+    model: str, chance: str, auc: Interval, comparisons: Sequence[tuple[str, str, str]], expected: float = 0.5
+) -> str:
     """The verdict in one or two sentences.
 
     Args:
@@ -26,7 +31,11 @@ def headline(model: str, chance: str, auc: Interval, comparisons: Sequence[tuple
         chance: answer against chance.
         auc: ours.
         comparisons: (kind, name, answer) of each.
+        expected: mean AUC of labels permuted within sites.
     """
+    sites = sites_in_words(expected)
+    if chance == "below" and sites:
+        return f"The {model} is below what sites alone would tell (AUC {auc}). {sites}"
     if chance == "below":
         return (
             f"The {model} is below chance (AUC {auc}): it tells the labels the wrong way round. Look for "
@@ -34,6 +43,8 @@ def headline(model: str, chance: str, auc: Interval, comparisons: Sequence[tuple
         )
     beaten = [name for _, name, answer in comparisons if answer == "below"]
     behind = f" It is below {_and(beaten)}." if beaten else ""
+    if chance != "above" and sites:
+        return f"The {model} is not shown to tell more than the site of a scan (AUC {auc}). {sites}{behind}"
     if chance != "above":
         return (
             f"The {model} is not shown to tell patients from controls (AUC {auc}). This is no evidence that "
@@ -65,11 +76,25 @@ def headline(model: str, chance: str, auc: Interval, comparisons: Sequence[tuple
     return words + behind
 
 
+def sites_in_words(expected: float) -> str:
+    """What labels permuted within sites come to, where that is not 0.5; nothing where it is."""
+    if abs(expected - 0.5) <= SITES_TELL:
+        return ""
+    return (
+        f"Sites differ in how many are ill: labels permuted within them give an AUC of {expected:.2f}, and"
+        " what is not beyond that may be the site alone."
+    )
+
+
 def chance_in_words(
-    model: str, auc: Interval, p_value: float, answer: str, *, least: float, alpha: float
+    model: str, auc: Interval, p_value: float, answer: str, *, expected: float, least: float, alpha: float
 ) -> str:
-    """Against chance."""
+    """Against chance, which is what permuted labels give."""
+    sites = sites_in_words(expected)
     figures = f"AUC {auc}, {p_in_words(p_value)}"
+    if sites and least <= alpha:
+        place = "not shown to be above" if answer == "not shown" else answer
+        return f"The {model} is {place} chance, which is no AUC of 0.5 here: {figures}. {sites}"
     if answer != "not shown":
         return f"The {model} is {answer} chance: {figures}."
     if least > alpha:

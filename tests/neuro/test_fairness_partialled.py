@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from data.errors import ParameterError
 from neuro.fairness import firth
 from neuro.fairness.notices import beyond_in_words
-from neuro.fairness.partialled import left, pair_auc, partialled, permuted, score_statistic
+from neuro.fairness.partialled import TRAINING, left, pair_auc, partialled, permuted, score_statistic
 from neuro.fairness.person_effects import person_effects
 from neuro.fairness.person_rows import PersonRows, design, person_rows
 from neuro.fairness.relations import relations
@@ -45,10 +45,27 @@ def cohort(
     return table, made_predictions(table, score, rng, deals=deals)
 
 
-def p_values(table: pd.DataFrame, predictions: Predictions, permutations: int = 199) -> tuple[float, float]:
+def p_values(
+    table: pd.DataFrame, predictions: Predictions, permutations: int = 199, training: float = 1.0
+) -> tuple[float, float]:
+    """Of made-up scores, which nobody trained, unless `training` says otherwise."""
     people = person_rows(predictions, table)
     X_GC, _ = design(people, squares=True, components=True)
-    return permuted(people, X_GC, permutations, seed=0)
+    return permuted(people, X_GC, permutations, 0, training)
+
+
+def cross_validated(seed: int, people: int = 60) -> tuple[pd.DataFrame, Predictions]:
+    """A model of noise that is a sum over its training people, and a table that says nothing either."""
+    rng = np.random.default_rng([seed, 5])
+    table = made_table(people, rng, lambda t: np.full(len(t), 0.5))
+    made = made_predictions(table, np.zeros(people), rng)
+    X = rng.normal(size=(people, 200))
+    signs = 2 * table["label"].to_numpy() - 1
+    scores = made.scores.copy()
+    for deal, fold in np.ndindex(3, 5):
+        test = made.folds[deal] == fold
+        scores[deal, test] = X[test] @ X[~test].T @ signs[~test]
+    return table, replace(made, scores=scores)
 
 
 @pytest.mark.parametrize("deals", [1, 3])
@@ -61,6 +78,16 @@ def test_a_score_that_is_a_covariate_seldom_holds(deals: int) -> None:
         alarms += np.array(p_values(table, predictions)) < 0.05
     assert alarms[0] <= binom.ppf(0.99, 200, 0.05)
     assert alarms[1] <= binom.ppf(0.99, 200, 0.05)
+
+
+def test_a_model_that_learned_nothing_seldom_holds_once_training_is_counted() -> None:
+    """Who is tested in one fold trains the others: models taken as given find something twice too often."""
+    cohorts = [cross_validated(seed) for seed in range(150)]
+    given, counted = (
+        sum(p_values(*one, training=training)[0] < 0.05 for one in cohorts) for training in (1.0, TRAINING)
+    )
+    assert given > binom.ppf(0.99, 150, 0.05)
+    assert counted <= binom.ppf(0.99, 150, 0.05)
 
 
 def test_taking_each_folds_mean_away_would_have_raised_false_alarms() -> None:
@@ -76,8 +103,8 @@ def test_taking_each_folds_mean_away_would_have_raised_false_alarms() -> None:
             centred_DN[deal, here] -= centred_DN[deal, here].mean()
         order = np.argsort(predictions.people)
         naive = replace(people, score_G=centred_DN.mean(axis=0)[order])
-        alarms["means"] += permuted(naive, X_GC, 199, 0)[0] < 0.05
-        alarms["offsets"] += permuted(people, X_GC, 199, 0)[0] < 0.05
+        alarms["means"] += permuted(naive, X_GC, 199, 0, training=1.0)[0] < 0.05
+        alarms["offsets"] += permuted(people, X_GC, 199, 0, training=1.0)[0] < 0.05
     assert alarms["means"] > binom.ppf(0.999, 60, 0.05)
     assert alarms["offsets"] <= binom.ppf(0.995, 60, 0.05)
 

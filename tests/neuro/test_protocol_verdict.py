@@ -11,11 +11,13 @@ import pytest
 from scipy import stats
 
 from data.errors import ParameterError
+from data.interval import Interval
 from neuro.protocol.chance import auc_with_training, chance_test
 from neuro.protocol.metrics import metric_intervals, metric_value
 from neuro.protocol.permutation import PermutationTest
 from neuro.protocol.predictions import Predictions
 from neuro.protocol.verdict import Verdict, VerdictConfig, verdict
+from neuro.protocol.verdict_words import headline, sites_in_words
 
 from .made_predictions import made
 
@@ -199,6 +201,19 @@ def test_what_sites_tell_is_part_of_chance() -> None:
     assert found.observed > 0.75
     assert found.expected == pytest.approx(found.observed, abs=0.03)
     assert found.p_value > 0.5
+    said = verdict(read, [], [])
+    assert f"not shown to tell more than the site of a scan (AUC {said.chance.auc})" in said.headline
+    assert f"labels permuted within them give an AUC of {found.expected:.2f}" in said.chance.words
+    opposed = verdict(replace(read, scores=-read.scores), [], [])
+    assert opposed.chance.answer == "not shown"
+    assert opposed.chance.expected == pytest.approx(1 - found.expected, abs=0.03)
+
+
+def test_below_what_sites_tell_is_no_error_in_labels() -> None:
+    words = headline("model", "below", Interval(estimate=0.66, low=0.5, high=0.8), [], 0.75)
+    assert "below what sites alone would tell" in words
+    assert "wrong way round" not in words
+    assert sites_in_words(0.53) == ""
 
 
 def test_an_auc_with_training_counted_is_never_the_narrower_one() -> None:
