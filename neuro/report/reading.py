@@ -42,10 +42,11 @@ def read(results: Results, findings: Findings | None = None) -> Reading:
         results: of an evaluation.
         findings: of the same, where they have been found already.
     """
+    findings = findings if findings is not None else find(results)
     return Reading(
         results=results,
-        findings=findings if findings is not None else find(results),
-        within=within(results),
+        findings=findings,
+        within=within(results, findings.reliability),
         elsewhere=elsewhere(results),
         quality=quality_of(results.table),
     )

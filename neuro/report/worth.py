@@ -157,19 +157,25 @@ def elsewhere(results: Results) -> Elsewhere | None:
     return Elsewhere(overall=worth_of(across, base_DN, asked), sites=sites)
 
 
-def within(results: Results) -> Worth:
-    """How far our probabilities hold within folds."""
+def within(results: Results, known: Reliability | None = None) -> Worth:
+    """How far our probabilities hold within folds; `known` as for `worth_of`."""
     ours = results.ours.within
-    return worth_of(ours, base_rates(ours), results.facts.get("coverage"))
+    return worth_of(ours, base_rates(ours), results.facts.get("coverage"), known)
 
 
-def worth_of(predictions: Predictions, base_DN: NDArray[np.float64], asked: float | None) -> Worth:
+def worth_of(
+    predictions: Predictions,
+    base_DN: NDArray[np.float64],
+    asked: float | None,
+    known: Reliability | None = None,
+) -> Worth:
     """Compare probabilities with the base rate, on the same people.
 
     Args:
         predictions: of our model.
         base_DN: what the base rate says of each run (D, N), see `base_rates`.
         asked: the coverage that sets of labels promise; None for none.
+        known: how these probabilities go with labels, where that was worked out already.
     """
     people = people_of(predictions.people, predictions.labels)
     weights_RN = drawn(people, predictions.folds, RESAMPLES, 0)
@@ -181,7 +187,7 @@ def worth_of(predictions: Predictions, base_DN: NDArray[np.float64], asked: floa
     sets, tested_DN = predictions.sets, predictions.tested
     labels_DN = np.broadcast_to(predictions.labels, tested_DN.shape)
     return Worth(
-        reliability=reliability(predictions),
+        reliability=known if known is not None else reliability(predictions),
         patients=float(labels_DN[tested_DN].mean()),
         log_loss=float(given_R[0]),
         base=float(base_R[0]),

@@ -75,6 +75,11 @@ def write_page(inputs: ReportInputs, path: Path) -> Findings:
     return reading.findings
 
 
+def render(inputs: ReportInputs, tmp_path: Path) -> str:
+    write_page(inputs, tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def pictures(html: str) -> dict[str, tuple[str, bytes]]:
     """Kind and content of each picture, by the words that stand for it."""
     found = re.findall(r'<img src="data:image/([a-z+]+);base64,([^"]+)" alt="([^"]+)"', html)

@@ -10,45 +10,15 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from neuro.protocol.results import Results
 from neuro.report.cohort_words import cohort_in_words, cohort_rows
 from neuro.report.content import ReportInputs
-from neuro.report.findings import Findings, find
 
-from .full_report import pictures, write_page
+from .full_report import pictures, render, write_page
 from .made_results import made_results
-from .undrawn import leave_undrawn
+
+pytest_plugins = ("tests.neuro.report_fixtures",)
 
 HOSTILE = ("<script>alert(1)</script>", "\"'&", r"$\frac{$", "a $5 and $6 site")
-OTHERS = "by models of the others</td>"  # a row of probabilities for each site
-MAP, PLANTED = "Map of relevance over the brain", "Yellow: the region where the simulation"
-
-
-@pytest.fixture(scope="module")
-def results() -> Results:
-    return made_results()
-
-
-@pytest.fixture(scope="module")
-def findings(results: Results) -> Findings:
-    return find(results)
-
-
-@pytest.fixture
-def inputs(results: Results, findings: Findings, monkeypatch: pytest.MonkeyPatch) -> ReportInputs:
-    """What is found is found once: only tests that say so look for it anew."""
-    monkeypatch.setattr("neuro.report.reading.find", lambda _: findings)
-    return ReportInputs(results=results)
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_undrawn(monkeypatch)
-
-
-def render(inputs: ReportInputs, tmp_path: Path) -> str:
-    write_page(inputs, tmp_path / "report.html")
-    return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -26,7 +26,8 @@ from neuro.report.write import CARD, CHECKLIST, write_reports
 
 from .full_report import PROTOCOL, forms, full, full_reading
 from .made_results import made_results
-from .undrawn import leave_undrawn
+
+pytest_plugins = ("tests.neuro.report_fixtures",)
 
 HOSTILE = ("<script>alert(1)</script>", "\"'&", r"$\frac{$", "a|b `c` *d* __e__ [f](g) ![h](i)", "# j")
 LIGHT = 400_000  # bytes of a whole study
@@ -76,11 +77,6 @@ def kinds(markdown: str) -> Iterator[str]:
     for token in MarkdownIt("commonmark").enable("table").parse(markdown):
         yield token.type
         yield from (inner.type for inner in token.children or [])
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_undrawn(monkeypatch)
 
 
 @pytest.mark.usefixtures("undrawn")
